@@ -21,7 +21,8 @@ absl::Status Error(absl::string_view key, absl::string_view what) {
 
 absl::StatusOr<int> ReadInt(const Metadata& metadata, absl::string_view key, int64_t max) {
   ASSIGN_OR_RETURN(const int64_t value, metadata.GetInt(key));
-  if (value < 1 || value > max) return Error(key, absl::StrCat("is ", value, ", not in [1, ", max, "]"));
+  if (value < 1 || value > max)
+    return Error(key, absl::StrCat("is ", value, ", not in [1, ", max, "]"));
   return static_cast<int>(value);
 }
 
@@ -44,22 +45,26 @@ absl::StatusOr<std::vector<int64_t>> ReadPerLayer(const Metadata& metadata, absl
     return Error(key, absl::StrCat("has ", values.size(), " entries for ", layers, " layers"));
   }
   for (const int64_t value : values) {
-    if (value < 1 || value > max) return Error(key, absl::StrCat("holds ", value, ", not in [1, ", max, "]"));
+    if (value < 1 || value > max)
+      return Error(key, absl::StrCat("holds ", value, ", not in [1, ", max, "]"));
   }
   return values;
 }
 
 absl::Status RefuseWhatWeDoNotRun(const Metadata& metadata) {
-  ASSIGN_OR_RETURN(const absl::string_view architecture, metadata.GetString("general.architecture"));
+  ASSIGN_OR_RETURN(const absl::string_view architecture,
+                   metadata.GetString("general.architecture"));
   if (architecture != "gemma4") {
-    return Error("general.architecture", absl::StrCat("is '", architecture, "', Facet serves gemma4"));
+    return Error("general.architecture",
+                 absl::StrCat("is '", architecture, "', Facet serves gemma4"));
   }
   for (const absl::string_view key :
        {"gemma4.attention.shared_kv_layers", "gemma4.embedding_length_per_layer_input",
         "gemma4.expert_count"}) {
     if (!metadata.Has(key)) continue;
     ASSIGN_OR_RETURN(const int64_t value, metadata.GetInt(key));
-    if (value != 0) return Error(key, absl::StrCat("is ", value, ": Facet serves models where it is 0"));
+    if (value != 0)
+      return Error(key, absl::StrCat("is ", value, ": Facet serves models where it is 0"));
   }
   return absl::OkStatus();
 }
@@ -69,17 +74,20 @@ absl::StatusOr<std::vector<LayerConfig>> ReadLayers(const Metadata& metadata, in
   const absl::string_view pattern_key = "gemma4.attention.sliding_window_pattern";
   ASSIGN_OR_RETURN(const std::vector<bool> sliding, metadata.GetBools(pattern_key));
   if (sliding.size() != static_cast<size_t>(count)) {
-    return Error(pattern_key, absl::StrCat("has ", sliding.size(), " entries for ", count, " layers"));
+    return Error(pattern_key,
+                 absl::StrCat("has ", sliding.size(), " entries for ", count, " layers"));
   }
   const absl::string_view heads_key = "gemma4.attention.head_count_kv";
   ASSIGN_OR_RETURN(const std::vector<int64_t> kv_heads,
                    ReadPerLayer(metadata, heads_key, count, query_heads));
-  ASSIGN_OR_RETURN(const int full_dim, ReadInt(metadata, "gemma4.attention.key_length", kHeadDimMax));
+  ASSIGN_OR_RETURN(const int full_dim,
+                   ReadInt(metadata, "gemma4.attention.key_length", kHeadDimMax));
   ASSIGN_OR_RETURN(const int sliding_dim,
                    ReadInt(metadata, "gemma4.attention.key_length_swa", kHeadDimMax));
   std::vector<LayerConfig> layers;
   for (int i = 0; i < count; ++i) {
-    layers.push_back({sliding[i], static_cast<int>(kv_heads[i]), sliding[i] ? sliding_dim : full_dim});
+    layers.push_back(
+        {sliding[i], static_cast<int>(kv_heads[i]), sliding[i] ? sliding_dim : full_dim});
     if (query_heads % kv_heads[i] != 0) {
       return Error(heads_key, absl::StrCat("holds ", kv_heads[i], ", which does not divide the ",
                                            query_heads, " query heads"));
@@ -123,7 +131,8 @@ absl::StatusOr<TextConfig> ReadTextConfig(const Metadata& metadata) {
   ASSIGN_OR_RETURN(config.rope_theta_sliding, ReadPositive(metadata, "gemma4.rope.freq_base_swa"));
   config.logit_softcap = 0;
   if (metadata.Has("gemma4.final_logit_softcapping")) {
-    ASSIGN_OR_RETURN(config.logit_softcap, ReadPositive(metadata, "gemma4.final_logit_softcapping"));
+    ASSIGN_OR_RETURN(config.logit_softcap,
+                     ReadPositive(metadata, "gemma4.final_logit_softcapping"));
   }
   ASSIGN_OR_RETURN(config.layers, ReadLayers(metadata, config.query_heads));
   const absl::string_view feed_forward = "gemma4.feed_forward_length";

@@ -48,8 +48,8 @@ constexpr NamePair kLayerTensors[] = {
     {"mlp.down_proj.weight", "ffn_down.weight"},
     {"layer_scalar", "layer_output_scale.weight"},
 };
-constexpr absl::string_view kOtherModalities[] = {
-    "model.vision_embedder.", "model.embed_vision.", "model.embed_audio.", "lm_head."};
+constexpr absl::string_view kOtherModalities[] = {"model.vision_embedder.", "model.embed_vision.",
+                                                  "model.embed_audio.", "lm_head."};
 
 bool Exists(const std::string& path) {
   struct stat info;
@@ -176,8 +176,8 @@ absl::Status AddAttentionShape(const Fields& text, Metadata& metadata) {
   for (const bool is_sliding : sliding) heads.push_back(is_sliding ? kv_heads : full.kv_heads);
   metadata.Set("gemma4.attention.sliding_window_pattern", sliding);
   metadata.Set("gemma4.attention.head_count_kv", heads);
-  for (const absl::string_view key : {"attention.key_length", "attention.value_length",
-                                      "rope.dimension_count"}) {
+  for (const absl::string_view key :
+       {"attention.key_length", "attention.value_length", "rope.dimension_count"}) {
     SetInt(metadata, key, full.head_dim);
     SetInt(metadata, absl::StrCat(key, "_swa"), head_dim);
   }
@@ -202,7 +202,8 @@ absl::Status RefuseWhatWeDoNotRun(const Fields& text) {
   }
   const json::value* per_layer = text.Find("hidden_size_per_layer_input");
   if (per_layer != nullptr && *per_layer != 0) {
-    return text.Error("hidden_size_per_layer_input", "is not 0: per-layer embeddings are not supported");
+    return text.Error("hidden_size_per_layer_input",
+                      "is not 0: per-layer embeddings are not supported");
   }
   const json::value* shared = text.Find("num_kv_shared_layers");
   if (shared != nullptr && *shared != 0) {
@@ -294,7 +295,8 @@ absl::StatusOr<std::optional<std::string>> GgufName(absl::string_view name) {
     if (absl::StartsWith(name, prefix)) return std::nullopt;
   }
   absl::string_view rest = name;
-  if (!absl::ConsumePrefix(&rest, "model.language_model.") && !absl::ConsumePrefix(&rest, "model.")) {
+  if (!absl::ConsumePrefix(&rest, "model.language_model.") &&
+      !absl::ConsumePrefix(&rest, "model.")) {
     return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' is not known"));
   }
   if (rest == "embed_tokens.weight") return std::string("token_embd.weight");
@@ -329,8 +331,8 @@ absl::Status AddTensors(const std::string& path, ModelFile& file) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": tensor '", tensor.name, "' of dtype ",
                                                      tensor.dtype, " is no weight that we read"));
     }
-    RETURN_IF_ERROR(file.AddTensor(
-        {*name, *type, {tensor.shape.rbegin(), tensor.shape.rend()}, tensor.data}));
+    RETURN_IF_ERROR(
+        file.AddTensor({*name, *type, {tensor.shape.rbegin(), tensor.shape.rend()}, tensor.data}));
   }
   return absl::OkStatus();
 }
@@ -344,15 +346,14 @@ absl::Status AddRopeDivisors(const Fields& text, ModelFile& file) {
     ASSIGN_OR_RETURN(share, full.Number("partial_rotary_factor"));
   }
   if (!(share >= 0 && share <= 1)) return full.Error("partial_rotary_factor", "is not in [0, 1]");
-  ASSIGN_OR_RETURN(const int64_t head_dim,
-                   file.metadata().GetInt("gemma4.attention.key_length"));
+  ASSIGN_OR_RETURN(const int64_t head_dim, file.metadata().GetInt("gemma4.attention.key_length"));
   if (head_dim < 2 || head_dim > 65536) return text.Error("global_head_dim", "is out of range");
   std::vector<float> divisors(head_dim / 2, kNoRotation);
   // transformers modeling_rope_utils: int(partial_rotary_factor * head_dim // 2) pairs rotate.
   const int64_t rotated = static_cast<int64_t>(share * static_cast<double>(head_dim) / 2);
   for (int64_t i = 0; i < rotated; ++i) divisors[i] = 1.0f;
-  const absl::string_view bytes = file.Own(std::string(
-      reinterpret_cast<const char*>(divisors.data()), divisors.size() * sizeof(float)));
+  const absl::string_view bytes = file.Own(
+      std::string(reinterpret_cast<const char*>(divisors.data()), divisors.size() * sizeof(float)));
   return file.AddTensor({"rope_freqs.weight", TensorType::kF32, {head_dim / 2}, bytes});
 }
 

@@ -8,8 +8,8 @@
 
 namespace facet {
 
-// Parses one JSON text with bounded nesting (64). INVALID_ARGUMENT says `what` was read and at which
-// byte it went wrong. Include <boost/json.hpp> to use the result.
+// Parses one JSON text with bounded nesting (64). INVALID_ARGUMENT says `what` was read and at
+// which byte it went wrong. Include <boost/json.hpp> to use the result.
 absl::StatusOr<boost::json::value> ParseJson(absl::string_view text, absl::string_view what);
 
 }  // namespace facet

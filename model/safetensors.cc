@@ -139,7 +139,8 @@ absl::StatusOr<std::vector<SafetensorsTensor>> ParseSafetensors(absl::string_vie
 
 absl::StatusOr<std::vector<std::string>> ParseSafetensorsIndex(absl::string_view text) {
   ASSIGN_OR_RETURN(const json::value index, ParseJson(text, "safetensors index"));
-  const json::value* map = index.is_object() ? index.get_object().if_contains("weight_map") : nullptr;
+  const json::value* map =
+      index.is_object() ? index.get_object().if_contains("weight_map") : nullptr;
   if (map == nullptr || !map->is_object()) {
     return absl::InvalidArgumentError("safetensors index: weight_map is not an object");
   }
