@@ -109,7 +109,6 @@ class CpuDevice final : public Device {
   }
 
   void SoftCap(float* x, int64_t elements, float cap) override {
-    CHECK_EQ(elements % 16, 0);
     ForChunks(elements,
               [&](int64_t begin, int64_t size) { kernels_->softcap(x + begin, size, cap); });
   }

@@ -47,7 +47,7 @@ struct VectorKernels {
   // out[i] = gelu_tanh(gate[i]) * up[i]. REQUIRES: size is a multiple of 16.
   void (*geglu)(const float* gate, const float* up, int64_t size, float* out);
 
-  // x[i] = cap * tanh(x[i] / cap). REQUIRES: size is a multiple of 16.
+  // x[i] = cap * tanh(x[i] / cap).
   void (*softcap)(float* x, int64_t size, float cap);
 
   // One step of flash attention for one query head over `keys` <= 64 neighbouring keys: folds

@@ -135,11 +135,16 @@ void GeGlu(const float* gate, const float* up, int64_t size, float* out) {
   }
 }
 
+inline Lanes SoftCapLanes(Lanes x, Lanes cap) { return Mul(cap, Tanh(Div(x, cap))); }
+
 void SoftCap(float* x, int64_t size, float cap) {
   const Lanes scale = Broadcast(cap);
-  for (int64_t i = 0; i < size; i += kLanes) {
-    Store(x + i, Mul(scale, Tanh(Div(Load(x + i), scale))));
-  }
+  const int64_t whole = size / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) Store(x + i, SoftCapLanes(Load(x + i), scale));
+  float rest[kLanes] = {};
+  memcpy(rest, x + whole, (size - whole) * sizeof(float));
+  Store(rest, SoftCapLanes(Load(rest), scale));
+  memcpy(x + whole, rest, (size - whole) * sizeof(float));
 }
 
 constexpr int64_t kBlockKeys = 64;
