@@ -109,9 +109,9 @@ absl::Status AppendItems(const json::object& items, const std::string& field, st
     absl::StrAppend(&text, first ? "" : ",");
     first = false;
     if (key == "properties") {
-      const json::object* properties = value->if_object();
-      RETURN_IF_ERROR(
-          AppendProperties(properties ? *properties : json::object(), false, field, text));
+      const json::object none;
+      const json::object& properties = value->is_object() ? value->as_object() : none;
+      RETURN_IF_ERROR(AppendProperties(properties, false, field, text));
     } else if (key == "required") {
       RETURN_IF_ERROR(AppendRequired(*value, field, text));
     } else if (key == "type" && value->is_string()) {

@@ -143,6 +143,11 @@ TEST_F(VocabularyTest, EmptyPieceIsAnError) {
   ExpectError("tokenizer.ggml.tokens", "piece 257 is empty");
 }
 
+TEST_F(VocabularyTest, BrokenUtf8IsAnError) {
+  tokens_[257] = "\xFF";
+  ExpectError("tokenizer.ggml.tokens", "piece 257 is not UTF-8");
+}
+
 TEST_F(VocabularyTest, MergeIntoNoPieceIsAnError) {
   merges_.push_back("b a");
   ExpectError("tokenizer.ggml.merges", "merge 2 ('b a') gives what is no piece");
