@@ -152,7 +152,7 @@ TEST_F(VocabularyTest, BrokenUtf8IsAnError) {
 TEST_F(VocabularyTest, MergesOfNoPieceAreIgnored) {
   merges_.push_back("b a");
   merges_.push_back("c a");
-  EXPECT_OK(Read());
+  EXPECT_OK(Load());
 }
 
 TEST_F(VocabularyTest, MergeWithoutSpaceIsAnError) {

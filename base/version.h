@@ -1,0 +1,10 @@
+#ifndef FACET_BASE_VERSION_H_
+#define FACET_BASE_VERSION_H_
+
+namespace facet {
+
+inline constexpr char kVersion[] = "0.1.0";
+
+}  // namespace facet
+
+#endif  // FACET_BASE_VERSION_H_

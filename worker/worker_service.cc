@@ -1,0 +1,273 @@
+#include "worker/worker_service.h"
+
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace facet {
+namespace {
+
+// Outputs that a slow reader may leave unread before its stream is ended: about a minute of 64
+// requests at 20 tokens a second.
+constexpr int kPendingOutputsMax = 65536;
+
+v1::ErrorKind KindOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return v1::ERROR_KIND_INVALID_ARGUMENT;
+    case absl::StatusCode::kResourceExhausted:
+      return v1::ERROR_KIND_RESOURCE_EXHAUSTED;
+    case absl::StatusCode::kUnavailable:
+      return v1::ERROR_KIND_UNAVAILABLE;
+    default:
+      return v1::ERROR_KIND_INTERNAL;
+  }
+}
+
+v1::GenerateReply ErrorReply(const absl::Status& status) {
+  v1::GenerateReply reply;
+  reply.set_finish_reason(v1::FINISH_REASON_ERROR);
+  reply.set_error(std::string(status.message()));
+  reply.set_error_kind(KindOf(status));
+  return reply;
+}
+
+// One router's stream. gRPC owns the calls of the reactor, which dies in OnDone; the engine may
+// hold the sink longer, so the two find each other under the sink's lock.
+class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionReply> {
+ public:
+  SessionReactor(grpc::CallbackServerContext* context, Engine* engine)
+      : context_(*context), engine_(*engine), sink_(std::make_shared<Sink>(this)) {
+    StartRead(&request_);
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return Close();
+    if (request_.has_start()) {
+      Start(request_.start());
+    } else if (request_.has_cancel()) {
+      engine_.Cancel(sink_.get(), request_.cancel().stream_id());
+    }
+    request_.Clear();
+    StartRead(&request_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    absl::MutexLock lock(&sink_->mutex);
+    writing_ = false;
+    if (ok && !pending_.outputs().empty()) {
+      Write();
+    } else if (closing_) {
+      FinishOnce();
+    }
+  }
+
+  void OnCancel() override { engine_.CancelAll(sink_.get()); }
+
+  void OnDone() override {
+    engine_.CancelAll(sink_.get());
+    {
+      absl::MutexLock lock(&sink_->mutex);
+      sink_->reactor = nullptr;
+    }
+    delete this;
+  }
+
+ private:
+  struct Sink final : StepSink {
+    explicit Sink(SessionReactor* reactor) : reactor(reactor) {}
+    void OnStep(std::vector<Output> outputs) override {
+      absl::MutexLock lock(&mutex);
+      if (reactor != nullptr) reactor->Add(std::move(outputs));
+    }
+    absl::Mutex mutex;
+    SessionReactor* reactor ABSL_GUARDED_BY(mutex);
+  };
+
+  void Start(const v1::SessionRequest::Start& start) {
+    const absl::Status status = engine_.Submit(start.request(), sink_, start.stream_id());
+    if (!status.ok()) sink_->OnStep({{start.stream_id(), ErrorReply(status)}});
+  }
+
+  // The router will send no more, or is gone: end what it asked for.
+  void Close() {
+    engine_.CancelAll(sink_.get());
+    absl::MutexLock lock(&sink_->mutex);
+    closing_ = true;
+    if (!writing_) FinishOnce();
+  }
+
+  void Add(std::vector<StepSink::Output> outputs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
+    if (finished_) return;
+    if (pending_.outputs_size() > kPendingOutputsMax) return context_.TryCancel();
+    for (StepSink::Output& output : outputs) {
+      auto* added = pending_.add_outputs();
+      added->set_stream_id(output.stream_id);
+      *added->mutable_reply() = std::move(output.reply);
+    }
+    if (!writing_) Write();
+  }
+
+  void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
+    writing_ = true;
+    sent_.Swap(&pending_);
+    pending_.Clear();
+    StartWrite(&sent_);
+  }
+
+  void FinishOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
+    if (!std::exchange(finished_, true)) Finish(grpc::Status::OK);
+  }
+
+  grpc::CallbackServerContext& context_;
+  Engine& engine_;
+  v1::SessionRequest request_;
+  const std::shared_ptr<Sink> sink_;
+  v1::SessionReply sent_;
+  v1::SessionReply pending_ ABSL_GUARDED_BY(sink_->mutex);
+  bool writing_ ABSL_GUARDED_BY(sink_->mutex) = false;
+  bool closing_ ABSL_GUARDED_BY(sink_->mutex) = false;
+  bool finished_ ABSL_GUARDED_BY(sink_->mutex) = false;
+};
+
+// A single request.
+class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply> {
+ public:
+  GenerateReactor(Engine* engine, const v1::GenerateRequest& request)
+      : engine_(*engine), sink_(std::make_shared<Sink>(this)) {
+    const absl::Status status = engine_.Submit(request, sink_, /*stream_id=*/0);
+    if (!status.ok()) sink_->OnStep({{0, ErrorReply(status)}});
+  }
+
+  void OnWriteDone(bool ok) override {
+    absl::MutexLock lock(&sink_->mutex);
+    const bool last = replies_.front().finish_reason() != v1::FINISH_REASON_UNSPECIFIED;
+    replies_.pop_front();
+    if (!ok || last) {
+      Finish(grpc::Status::OK);
+    } else if (!replies_.empty()) {
+      StartWrite(&replies_.front());
+    }
+  }
+
+  void OnCancel() override { engine_.CancelAll(sink_.get()); }
+
+  void OnDone() override {
+    engine_.CancelAll(sink_.get());
+    {
+      absl::MutexLock lock(&sink_->mutex);
+      sink_->reactor = nullptr;
+    }
+    delete this;
+  }
+
+ private:
+  struct Sink final : StepSink {
+    explicit Sink(GenerateReactor* reactor) : reactor(reactor) {}
+    void OnStep(std::vector<Output> outputs) override {
+      absl::MutexLock lock(&mutex);
+      if (reactor == nullptr) return;
+      for (Output& output : outputs) reactor->Add(std::move(output.reply));
+    }
+    absl::Mutex mutex;
+    GenerateReactor* reactor ABSL_GUARDED_BY(mutex);
+  };
+
+  void Add(v1::GenerateReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
+    replies_.push_back(std::move(reply));
+    if (replies_.size() == 1) StartWrite(&replies_.front());
+  }
+
+  Engine& engine_;
+  const std::shared_ptr<Sink> sink_;
+  // The first is being written; at most tokens_max follow.
+  std::deque<v1::GenerateReply> replies_ ABSL_GUARDED_BY(sink_->mutex);
+};
+
+// Writes each load; while one is being written, only the newest is kept.
+class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchReply>,
+                           public LoadBoard::Watcher {
+ public:
+  explicit WatchReactor(LoadBoard* board) : board_(*board) { board_.AddWatcher(this); }
+
+  void OnLoad(const v1::Load& load) override {
+    absl::MutexLock lock(&mutex_);
+    pending_ = load;
+    has_pending_ = true;
+    if (!writing_) Write();
+  }
+
+  void OnWriteDone(bool ok) override {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) {
+      FinishOnce();
+    } else if (has_pending_) {
+      Write();
+    }
+  }
+
+  void OnCancel() override {
+    absl::MutexLock lock(&mutex_);
+    FinishOnce();
+  }
+
+  void OnDone() override {
+    board_.RemoveWatcher(this);
+    delete this;
+  }
+
+ private:
+  void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (finished_) return;
+    writing_ = true;
+    has_pending_ = false;
+    reply_.set_sequence(++sequence_);
+    *reply_.mutable_load() = pending_;
+    StartWrite(&reply_);
+  }
+  void FinishOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!std::exchange(finished_, true)) Finish(grpc::Status::OK);
+  }
+
+  LoadBoard& board_;
+  absl::Mutex mutex_;
+  v1::WatchReply reply_;
+  v1::Load pending_ ABSL_GUARDED_BY(mutex_);
+  uint64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool has_pending_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* WorkerService::Describe(grpc::CallbackServerContext* context,
+                                                  const v1::DescribeRequest*,
+                                                  v1::DescribeReply* reply) {
+  *reply = description_;
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionReply>* WorkerService::Session(
+    grpc::CallbackServerContext* context) {
+  return new SessionReactor(context, &engine_);
+}
+
+grpc::ServerWriteReactor<v1::GenerateReply>* WorkerService::Generate(
+    grpc::CallbackServerContext*, const v1::GenerateRequest* request) {
+  return new GenerateReactor(&engine_, *request);
+}
+
+grpc::ServerWriteReactor<v1::WatchReply>* WorkerService::Watch(grpc::CallbackServerContext*,
+                                                               const v1::WatchRequest*) {
+  return new WatchReactor(&board_);
+}
+
+}  // namespace facet
