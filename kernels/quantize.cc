@@ -1,0 +1,273 @@
+#include "kernels/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace facet {
+namespace {
+
+constexpr int kSuperBlock = 256;
+
+uint16_t HalfBits(float value) {
+  const auto half = static_cast<_Float16>(value);
+  uint16_t bits;
+  std::memcpy(&bits, &half, sizeof(bits));
+  return bits;
+}
+
+// The value that a decoder will read back.
+float RoundToHalf(float value) { return static_cast<float>(static_cast<_Float16>(value)); }
+
+void AppendHalf(std::string& out, float value) {
+  const uint16_t bits = HalfBits(value);
+  out.append(reinterpret_cast<const char*>(&bits), sizeof(bits));
+}
+
+int RoundToInt(float value) { return static_cast<int>(std::lround(value)); }
+
+void AppendF32(const float* x, std::string& out) {
+  out.append(reinterpret_cast<const char*>(x), sizeof(float));
+}
+
+void AppendF16(const float* x, std::string& out) { AppendHalf(out, *x); }
+
+// To nearest, ties to even.
+void AppendBF16(const float* x, std::string& out) {
+  uint32_t bits;
+  std::memcpy(&bits, x, sizeof(bits));
+  const auto high = static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+  out.append(reinterpret_cast<const char*>(&high), sizeof(high));
+}
+
+void AppendQ8_0(const float* x, std::string& out) {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[i]));
+  const float d = RoundToHalf(largest / 127.0f);
+  AppendHalf(out, d);
+  for (int i = 0; i < 32; ++i) {
+    const int code = d == 0 ? 0 : std::clamp(RoundToInt(x[i] / d), -127, 127);
+    out.push_back(static_cast<char>(static_cast<int8_t>(code)));
+  }
+}
+
+// The value of largest magnitude gets code 0 of [-8, 7], so its sign decides that of the step.
+void AppendQ4_0(const float* x, std::string& out) {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) {
+    if (std::abs(x[i]) > std::abs(largest)) largest = x[i];
+  }
+  const float d = RoundToHalf(largest / -8.0f);
+  AppendHalf(out, d);
+  const auto code = [&](float value) {
+    return d == 0 ? 8 : std::clamp(RoundToInt(value / d) + 8, 0, 15);
+  };
+  for (int i = 0; i < 16; ++i) {
+    out.push_back(static_cast<char>(code(x[i]) | code(x[i + 16]) << 4));
+  }
+}
+
+// A scale and a minimum so that x is near scale * code - minimum, code in [0, 15].
+struct Affine {
+  float scale;
+  float minimum;  // >= 0
+};
+
+float SquaredError(const float* x, int count, const Affine& fit) {
+  float error = 0;
+  for (int i = 0; i < count; ++i) {
+    const int code =
+        fit.scale == 0 ? 0 : std::clamp(RoundToInt((x[i] + fit.minimum) / fit.scale), 0, 15);
+    const float difference = x[i] - (fit.scale * static_cast<float>(code) - fit.minimum);
+    error += difference * difference;
+  }
+  return error;
+}
+
+// Least squares for the codes that a first fit gives, as llama.cpp's make_qkx2_quants refines it.
+Affine Refit(const float* x, int count, const Affine& first) {
+  double n = 0, sum_code = 0, sum_code2 = 0, sum_x = 0, sum_xcode = 0;
+  for (int i = 0; i < count; ++i) {
+    const int code = std::clamp(RoundToInt((x[i] + first.minimum) / first.scale), 0, 15);
+    n += 1;
+    sum_code += code;
+    sum_code2 += code * code;
+    sum_x += x[i];
+    sum_xcode += x[i] * code;
+  }
+  const double determinant = n * sum_code2 - sum_code * sum_code;
+  if (determinant <= 0) return first;
+  Affine fit = {static_cast<float>((n * sum_xcode - sum_code * sum_x) / determinant),
+                static_cast<float>((sum_code * sum_xcode - sum_code2 * sum_x) / determinant)};
+  if (fit.minimum < 0) {
+    fit.minimum = 0;
+    fit.scale = sum_code2 > 0 ? static_cast<float>(sum_xcode / sum_code2) : first.scale;
+  }
+  return fit.scale > 0 ? fit : first;
+}
+
+Affine FitAffine(const float* x, int count) {
+  float low = 0, high = 0;
+  for (int i = 0; i < count; ++i) {
+    low = std::min(low, x[i]);
+    high = std::max(high, x[i]);
+  }
+  if (high == low) return {0, -low};
+  Affine best = {(high - low) / 15.0f, -low};
+  float best_error = SquaredError(x, count, best);
+  // Ranges a little narrower or wider than the extremes often fit the many better than the few.
+  for (int step = -6; step <= 2; ++step) {
+    const Affine start = {(high - low) / (15.0f - 0.25f * static_cast<float>(step)), -low};
+    const Affine fit = Refit(x, count, start);
+    const float error = SquaredError(x, count, fit);
+    if (error < best_error) {
+      best = fit;
+      best_error = error;
+    }
+  }
+  return best;
+}
+
+// half d; half dmin; 8 scales and minimums of 6 bits in 12 bytes; 128 bytes of codes. The inverse
+// of dequantize.inl's UnpackScale.
+void AppendQ4_K(const float* x, std::string& out) {
+  Affine fits[8];
+  float scale_max = 0, minimum_max = 0;
+  for (int s = 0; s < 8; ++s) {
+    fits[s] = FitAffine(x + 32 * s, 32);
+    scale_max = std::max(scale_max, fits[s].scale);
+    minimum_max = std::max(minimum_max, fits[s].minimum);
+  }
+  const float d = RoundToHalf(scale_max / 63.0f), dmin = RoundToHalf(minimum_max / 63.0f);
+  int scales[8], minimums[8];
+  uint8_t packed[12] = {};
+  for (int s = 0; s < 8; ++s) {
+    scales[s] = d == 0 ? 0 : std::clamp(RoundToInt(fits[s].scale / d), 0, 63);
+    minimums[s] = dmin == 0 ? 0 : std::clamp(RoundToInt(fits[s].minimum / dmin), 0, 63);
+    if (s < 4) {
+      packed[s] |= scales[s];
+      packed[s + 4] |= minimums[s];
+    } else {
+      packed[s + 4] |= (scales[s] & 15) | (minimums[s] & 15) << 4;
+      packed[s - 4] |= (scales[s] >> 4) << 6;
+      packed[s] |= (minimums[s] >> 4) << 6;
+    }
+  }
+  AppendHalf(out, d);
+  AppendHalf(out, dmin);
+  out.append(reinterpret_cast<const char*>(packed), sizeof(packed));
+  const auto code = [&](int i) {
+    const int s = i / 32;
+    const float scale = d * static_cast<float>(scales[s]);
+    const float minimum = dmin * static_cast<float>(minimums[s]);
+    return scale == 0 ? 0 : std::clamp(RoundToInt((x[i] + minimum) / scale), 0, 15);
+  };
+  for (int group = 0; group < 4; ++group) {
+    for (int l = 0; l < 32; ++l) {
+      out.push_back(static_cast<char>(code(64 * group + l) | code(64 * group + 32 + l) << 4));
+    }
+  }
+}
+
+// A scale so that x is near scale * code, code in [-32, 31]; least squares over a few starts.
+float FitSigned6(const float* x, int count) {
+  float largest = 0;
+  for (int i = 0; i < count; ++i) {
+    if (std::abs(x[i]) > std::abs(largest)) largest = x[i];
+  }
+  if (largest == 0) return 0;
+  float best = 0, best_gain = -1;
+  for (int step = -9; step <= 9; ++step) {
+    const float inverse = -(32.0f + 0.1f * static_cast<float>(step)) / largest;
+    float sum_xcode = 0, sum_code2 = 0;
+    for (int i = 0; i < count; ++i) {
+      const int code = std::clamp(RoundToInt(inverse * x[i]), -32, 31);
+      sum_xcode += x[i] * static_cast<float>(code);
+      sum_code2 += static_cast<float>(code * code);
+    }
+    if (sum_code2 > 0 && sum_xcode * sum_xcode / sum_code2 > best_gain) {
+      best_gain = sum_xcode * sum_xcode / sum_code2;
+      best = sum_xcode / sum_code2;
+    }
+  }
+  return best;
+}
+
+// u8 low[128]; u8 high[64]; i8 scales[16]; half d
+void AppendQ6_K(const float* x, std::string& out) {
+  float fits[16], largest = 0;
+  for (int s = 0; s < 16; ++s) {
+    fits[s] = FitSigned6(x + 16 * s, 16);
+    if (std::abs(fits[s]) > std::abs(largest)) largest = fits[s];
+  }
+  const float d = RoundToHalf(largest / -128.0f);
+  int8_t scales[16];
+  for (int s = 0; s < 16; ++s) {
+    scales[s] = static_cast<int8_t>(d == 0 ? 0 : std::clamp(RoundToInt(fits[s] / d), -128, 127));
+  }
+  uint8_t low[128] = {}, high[64] = {};
+  for (int i = 0; i < kSuperBlock; ++i) {
+    const float scale = d * static_cast<float>(scales[i / 16]);
+    const int code = scale == 0 ? 32 : std::clamp(RoundToInt(x[i] / scale), -32, 31) + 32;
+    const int half = i / 128, part = i % 128 / 32, l = i % 32;
+    low[64 * half + 32 * (part % 2) + l] |= (code & 15) << (4 * (part / 2));
+    high[32 * half + l] |= (code >> 4) << (2 * part);
+  }
+  out.append(reinterpret_cast<const char*>(low), sizeof(low));
+  out.append(reinterpret_cast<const char*>(high), sizeof(high));
+  out.append(reinterpret_cast<const char*>(scales), sizeof(scales));
+  AppendHalf(out, d);
+}
+
+using AppendBlock = void (*)(const float* x, std::string& out);
+
+AppendBlock BlockWriter(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+      return AppendF32;
+    case TensorType::kF16:
+      return AppendF16;
+    case TensorType::kBF16:
+      return AppendBF16;
+    case TensorType::kQ8_0:
+      return AppendQ8_0;
+    case TensorType::kQ4_0:
+      return AppendQ4_0;
+    case TensorType::kQ4_K:
+      return AppendQ4_K;
+    case TensorType::kQ6_K:
+      return AppendQ6_K;
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
+bool CanQuantize(TensorType type) { return BlockWriter(type) != nullptr; }
+
+absl::StatusOr<std::string> Quantize(TensorType type, absl::Span<const float> values) {
+  const TensorTypeInfo& info = InfoOf(type);
+  const AppendBlock append = BlockWriter(type);
+  if (append == nullptr) {
+    return absl::UnimplementedError(absl::StrCat("cannot write ", info.name, " blocks"));
+  }
+  if (values.size() % info.block_elements != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(values.size(), " values are no whole blocks of ", info.name));
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      return absl::InvalidArgumentError(absl::StrCat("value ", i, " is not finite"));
+    }
+  }
+  std::string out;
+  out.reserve(values.size() / info.block_elements * info.block_bytes);
+  for (size_t i = 0; i < values.size(); i += info.block_elements) append(&values[i], out);
+  return out;
+}
+
+}  // namespace facet
