@@ -1,0 +1,49 @@
+#include "ops/cli/input_request.h"
+
+#include <boost/json.hpp>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "base/status_macros.h"
+#include "router/openai_request.h"
+#include "worker/describe.h"
+
+namespace facet {
+namespace {
+
+namespace json = boost::json;
+
+absl::StatusOr<GenerationRequest> ParseByKind(const json::object& line) {
+  if (line.contains("messages")) return ParseChatRequest(line);
+  json::object body = line;
+  for (const char* name : {"tokens", "text"}) {
+    if (const json::value* prompt = body.if_contains(name)) {
+      body["prompt"] = json::value(*prompt);
+      return ParseCompletionRequest(json::serialize(body));
+    }
+  }
+  return absl::InvalidArgumentError("has none of 'tokens', 'text' and 'messages'");
+}
+
+}  // namespace
+
+absl::StatusOr<GenerationRequest> ParseInputRequest(const json::object& line) {
+  ASSIGN_OR_RETURN(GenerationRequest request, ParseByKind(line));
+  if (!request.sampling.temperature.has_value()) request.sampling.temperature = 0.0f;
+  if (request.prompts.size() != 1 || request.choices_per_prompt != 1) {
+    return absl::InvalidArgumentError("one line asks for one answer");
+  }
+  // A completion's default is short; here the model says when it is done.
+  if (!line.contains("max_tokens") && !line.contains("max_completion_tokens")) {
+    request.tokens_max.reset();
+  }
+  return request;
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> DescribeLocally(const LoadedModel& model) {
+  EngineOptions options;
+  options.context_tokens_max = model.cache->plan().context_tokens_max;
+  return MakeServedModel(DescribeWorker(model, options, ""), /*now_s=*/0);
+}
+
+}  // namespace facet

@@ -1,0 +1,41 @@
+#include "ops/cli/model_flags.h"
+
+#include <cstdint>
+
+#include "absl/flags/flag.h"
+#include "absl/status/status.h"
+#include "base/status_macros.h"
+
+ABSL_FLAG(std::string, model, "", "GGUF file, or folder with config.json and safetensors.");
+ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu.");
+ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: one for each processor.");
+ABSL_FLAG(std::string, cpu_path, "auto", "Instruction set of the CPU device: auto, avx2, avx512.");
+ABSL_FLAG(int, kv_cache_mib, 2048, "Memory for keys and values.");
+ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's, if it fits.");
+
+namespace facet {
+
+absl::StatusOr<std::string> ModelPath() {
+  std::string path = absl::GetFlag(FLAGS_model);
+  if (path.empty()) {
+    return absl::InvalidArgumentError("--model is missing: name a GGUF file or a model folder");
+  }
+  return path;
+}
+
+LoadOptions LoadOptionsFromFlags() {
+  LoadOptions options;
+  options.device = absl::GetFlag(FLAGS_device);
+  options.threads = absl::GetFlag(FLAGS_threads);
+  options.cpu_path = absl::GetFlag(FLAGS_cpu_path);
+  options.kv.memory_bytes = int64_t{absl::GetFlag(FLAGS_kv_cache_mib)} << 20;
+  options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
+  return options;
+}
+
+absl::StatusOr<LoadedModel> LoadModelFromFlags() {
+  ASSIGN_OR_RETURN(const std::string path, ModelPath());
+  return LoadModel(path, LoadOptionsFromFlags());
+}
+
+}  // namespace facet

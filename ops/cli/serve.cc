@@ -1,0 +1,247 @@
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "model/json.h"
+#include "model/model_file.h"
+#include "ops/cli/child_process.h"
+#include "ops/cli/command.h"
+#include "ops/cli/model_flags.h"
+
+ABSL_FLAG(int, workers, 1, "Worker processes.");
+ABSL_FLAG(std::string, host, "127.0.0.1", "Address that clients reach; 0.0.0.0 for all.");
+ABSL_FLAG(int, port, 9379, "HTTP port; 0 lets the kernel pick.");
+ABSL_FLAG(int, grpc_port, 9380, "gRPC port; 0 lets the kernel pick.");
+ABSL_FLAG(int, worker_port, 9381, "gRPC port of the first worker; 0 lets the kernel pick.");
+ABSL_FLAG(std::string, allowed_origins, "", "Origins that browsers may call from, or *.");
+
+namespace facet {
+namespace {
+
+constexpr int kWorkersMax = 64;
+constexpr absl::Duration kBackoffMin = absl::Milliseconds(500);
+constexpr absl::Duration kBackoffMax = absl::Seconds(30);
+// One that ran this long was well; its next failure starts the backoff anew.
+constexpr absl::Duration kHealthyRun = absl::Minutes(1);
+
+std::string OwnFolder() {
+  char path[PATH_MAX];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+  const std::string file(path, size > 0 ? size : 0);
+  return file.substr(0, file.rfind('/'));
+}
+
+// Beside this program where it is installed, or where the build puts it.
+absl::StatusOr<std::string> FindProgram(const std::string& name, const std::string& build_folder) {
+  const std::string folder = OwnFolder();
+  for (const std::string& path : {absl::StrCat(folder, "/", name),
+                                  absl::StrCat(folder, "/../../", build_folder, "/", name)}) {
+    if (access(path.c_str(), X_OK) == 0) return path;
+  }
+  return absl::NotFoundError(absl::StrCat(name, " is not beside facet in ", folder));
+}
+
+absl::StatusOr<int> PortIn(const std::string& ready_line, absl::string_view name) {
+  ASSIGN_OR_RETURN(const boost::json::value ready, ParseJson(ready_line, "ready line"));
+  const boost::json::value* port =
+      ready.is_object() ? ready.get_object().if_contains({name.data(), name.size()}) : nullptr;
+  if (port == nullptr || !port->is_int64()) {
+    return absl::InternalError(absl::StrCat("no ", name, " in '", ready_line, "'"));
+  }
+  return static_cast<int>(port->get_int64());
+}
+
+// A child and when to start it again.
+struct Supervised {
+  std::unique_ptr<ChildProcess> process;
+  absl::Time started;
+  absl::Time restart_at = absl::InfiniteFuture();
+  absl::Duration backoff = kBackoffMin;
+};
+
+class Cluster {
+ public:
+  absl::Status Start(const std::string& model);
+  // Until SIGTERM or SIGINT; starts again what dies.
+  void Supervise();
+  void Stop();
+
+ private:
+  absl::StatusOr<std::string> StartChild(const std::string& program,
+                                         const std::vector<std::string>& flags);
+  void Reap();
+  void RestartDue();
+  absl::Duration UntilNextRestart() const;
+
+  std::vector<Supervised> children_;  // the workers, then the router
+};
+
+int ThreadsForEach(int workers) {
+  if (absl::GetFlag(FLAGS_threads) != 0) return absl::GetFlag(FLAGS_threads);
+  cpu_set_t set;
+  const int processors = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  return std::max(1, processors / workers);
+}
+
+absl::StatusOr<std::string> Cluster::StartChild(const std::string& program,
+                                                const std::vector<std::string>& flags) {
+  std::vector<std::string> arguments = {program};
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  children_.push_back({std::make_unique<ChildProcess>(arguments), absl::Now()});
+  return children_.back().process->BlockingStart();
+}
+
+absl::Status Cluster::Start(const std::string& model) {
+  const int workers = absl::GetFlag(FLAGS_workers);
+  if (workers < 1 || workers > kWorkersMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--workers=", workers, " is not in [1, ", kWorkersMax, "]"));
+  }
+  ASSIGN_OR_RETURN(const std::string worker_program, FindProgram("facet-worker", "worker"));
+  ASSIGN_OR_RETURN(const std::string router_program, FindProgram("facet-router", "router"));
+  std::vector<std::string> addresses;
+  for (int i = 0; i < workers; ++i) {
+    const int port = absl::GetFlag(FLAGS_worker_port);
+    ASSIGN_OR_RETURN(
+        const std::string ready,
+        StartChild(
+            worker_program,
+            {absl::StrCat("--model=", model), absl::StrCat("--port=", port == 0 ? 0 : port + i),
+             absl::StrCat("--threads=", ThreadsForEach(workers)),
+             absl::StrCat("--device=", absl::GetFlag(FLAGS_device)),
+             absl::StrCat("--cpu_path=", absl::GetFlag(FLAGS_cpu_path)),
+             absl::StrCat("--kv_cache_mib=", absl::GetFlag(FLAGS_kv_cache_mib)),
+             absl::StrCat("--context_tokens_max=", absl::GetFlag(FLAGS_context_tokens_max))}));
+    ASSIGN_OR_RETURN(const int bound, PortIn(ready, "grpc_port"));
+    // The router knows it by this port, so it comes back under the same.
+    children_.back().process->arguments()[2] = absl::StrCat("--port=", bound);
+    addresses.push_back(absl::StrCat("127.0.0.1:", bound));
+  }
+  ASSIGN_OR_RETURN(
+      const std::string ready,
+      StartChild(router_program,
+                 {absl::StrCat("--workers=", absl::StrJoin(addresses, ",")),
+                  absl::StrCat("--host=", absl::GetFlag(FLAGS_host)),
+                  absl::StrCat("--port=", absl::GetFlag(FLAGS_port)),
+                  absl::StrCat("--grpc_port=", absl::GetFlag(FLAGS_grpc_port)),
+                  absl::StrCat("--allowed_origins=", absl::GetFlag(FLAGS_allowed_origins))}));
+  ASSIGN_OR_RETURN(const int http_port, PortIn(ready, "http_port"));
+  ASSIGN_OR_RETURN(const int grpc_port, PortIn(ready, "grpc_port"));
+  const std::string host =
+      absl::GetFlag(FLAGS_host) == "0.0.0.0" ? "127.0.0.1" : absl::GetFlag(FLAGS_host);
+  children_.back().process->arguments()[3] = absl::StrCat("--port=", http_port);
+  children_.back().process->arguments()[4] = absl::StrCat("--grpc_port=", grpc_port);
+  std::printf(
+      "\nFacet serves %s on http://%s:%d (gRPC %d), with %d worker%s. Try:\n\n"
+      "  curl -N http://%s:%d/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+      "    -d '{\"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is 17 + "
+      "25?\"}]}'\n\nCtrl-C stops it.\n",
+      model.c_str(), host.c_str(), http_port, grpc_port, workers, workers == 1 ? "" : "s",
+      host.c_str(), http_port);
+  std::fflush(stdout);
+  return absl::OkStatus();
+}
+
+void Cluster::Supervise() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGCHLD}) sigaddset(&signals, signal);
+  while (true) {
+    const timespec wait = absl::ToTimespec(UntilNextRestart());
+    const int signal = sigtimedwait(&signals, nullptr, &wait);
+    if (signal == SIGTERM || signal == SIGINT) return;
+    Reap();
+    RestartDue();
+  }
+}
+
+absl::Duration Cluster::UntilNextRestart() const {
+  absl::Time next = absl::Now() + absl::Minutes(1);
+  for (const Supervised& child : children_) next = std::min(next, child.restart_at);
+  return std::max(next - absl::Now(), absl::ZeroDuration());
+}
+
+void Cluster::Reap() {
+  for (pid_t pid; (pid = waitpid(-1, nullptr, WNOHANG)) > 0;) {
+    for (Supervised& child : children_) {
+      if (!child.process->Reap(pid)) continue;
+      if (absl::Now() - child.started > kHealthyRun) child.backoff = kBackoffMin;
+      child.restart_at = absl::Now() + child.backoff;
+      LogWarning("process ended, will be started again",
+                 {{"program", child.process->arguments()[0]},
+                  {"pid", static_cast<int64_t>(pid)},
+                  {"restart_in_ms", absl::ToInt64Milliseconds(child.backoff)}});
+      child.backoff = std::min(2 * child.backoff, kBackoffMax);
+    }
+  }
+}
+
+void Cluster::RestartDue() {
+  for (Supervised& child : children_) {
+    if (child.restart_at > absl::Now()) continue;
+    child.restart_at = absl::InfiniteFuture();
+    child.started = absl::Now();
+    if (absl::Status status = child.process->BlockingStart().status(); !status.ok()) {
+      child.restart_at = absl::Now() + child.backoff;
+      child.backoff = std::min(2 * child.backoff, kBackoffMax);
+    }
+  }
+}
+
+void Cluster::Stop() {
+  // The router first, so that it takes no new requests while the workers finish theirs.
+  for (auto child = children_.rbegin(); child != children_.rend(); ++child) {
+    child->process->Terminate();
+  }
+  for (Supervised& child : children_) child.process->BlockingWait();
+}
+
+absl::Status Run(const std::vector<absl::string_view>& arguments) {
+  std::string model = absl::GetFlag(FLAGS_model);
+  if (arguments.size() == 1) model = std::string(arguments[0]);
+  if (arguments.size() > 1 || model.empty()) {
+    return absl::InvalidArgumentError("name one model: facet serve facet-nano.gguf");
+  }
+  // Said here, once, rather than by each worker.
+  RETURN_IF_ERROR(ModelFile::Open(model).status());
+  sigset_t child_signal;
+  sigemptyset(&child_signal);
+  sigaddset(&child_signal, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &child_signal, nullptr);
+  Cluster cluster;
+  RETURN_IF_ERROR(cluster.Start(model));
+  cluster.Supervise();
+  cluster.Stop();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Command kServeCommand = {
+    "serve", "a router and workers on this machine",
+    "facet serve MODEL [--workers=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
+    "[--threads=N] [--kv_cache_mib=2048] [--allowed_origins=*]: starts one router and the workers\n"
+    "as processes of their own, starts again what dies, and stops all on Ctrl-C. MODEL is a GGUF\n"
+    "file or a model folder. Threads are for each worker; 0 shares the processors out.\n\n"
+    "  facet serve facet-nano.gguf --workers=2",
+    Run};
+
+}  // namespace facet
