@@ -8,24 +8,25 @@
 
 namespace facet {
 
-// Token ids to text, one stream. Never gives out half a UTF-8 character: byte pieces wait until
-// the character they spell is whole. A run of byte pieces that is not UTF-8 as a whole becomes one
-// U+FFFD for each byte, as Hugging Face's `tokenizers` does it; the well-formed characters that
-// were already given out before the run broke stay. For one thread at a time.
+// Token ids to text, one stream. Always gives out whole UTF-8 characters. A run of byte pieces
+// waits until it ends: it is text if it is UTF-8 as a whole, and else one U+FFFD for each byte, as
+// Hugging Face's `tokenizers` has it. Every other piece is given out at once. For one thread at a
+// time.
 class Detokenizer {
  public:
   // `skip_special`: control, user-defined and unknown pieces give no text.
+  // The vocabulary is shared with the Tokenizer and every other stream.
   Detokenizer(std::shared_ptr<const Vocabulary> vocabulary, bool skip_special);
 
   // The text that `id` completes; may be empty. An id outside the vocabulary gives none.
   std::string Add(int id);
-  // The rest. The next Add begins a new text.
+  // The run of byte pieces that waits, if any. The next Add begins a new text.
   std::string Finish();
 
  private:
-  const std::shared_ptr<const Vocabulary> vocabulary_;  // Shared with the Tokenizer and others.
+  const std::shared_ptr<const Vocabulary> vocabulary_;
   const bool skip_special_;
-  std::string pending_;  // Bytes of byte pieces that are not given out yet.
+  std::string bytes_;  // Of the run that waits.
 };
 
 }  // namespace facet

@@ -42,7 +42,6 @@ class Tokenizer {
   const Vocabulary& vocabulary() const { return *vocabulary_; }
 
  private:
-  class WordCache;
   class Scratch;
 
   std::unique_ptr<Scratch> Borrow() const;

@@ -396,7 +396,8 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
   EndCalls();
   const std::string trouble = wait_ms_min > 0 ? "worker refused" : ready_ ? "worker lost"
                                                                           : "worker not reachable";
-  if (logged_ != trouble && logged_ != "worker lost") {
+  // While it stays away, the first trouble has said so.
+  if (logged_.empty() || (wait_ms_min > 0 && logged_ != trouble)) {
     LogWarning(trouble, {{"worker", address_},
                          {"reason", absl::string_view(reason.message())},
                          {"lost_requests", streams_.size()}});

@@ -1,0 +1,73 @@
+#ifndef FACET_MODEL_PAIR_MERGER_H_
+#define FACET_MODEL_PAIR_MERGER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "model/vocabulary.h"
+
+namespace facet {
+
+// Joins neighbouring pieces by a vocabulary's merges: of all neighbours that merge, those of the
+// lowest rank, leftmost first, until none merge. Holds scratch memory, so it is for one thread at
+// a time.
+//
+// Short rows are searched again for each merge. In long ones, the places where a merge may happen
+// wait in one queue for each rank. A queue mostly fills from left to right, and then adding to it
+// and taking from it cost no search; only out of order it becomes a heap. So a row of n costs
+// O(n log n) at worst, and a run of one letter O(n).
+class PairMerger {
+ public:
+  // `vocabulary` must outlive it.
+  explicit PairMerger(const Vocabulary* vocabulary) : vocabulary_(*vocabulary) {}
+
+  // Replaces ids[begin..] by what they merge to.
+  void MergeTail(size_t begin, std::vector<int>& ids);
+
+  // Places queued, taken and compared so far in long rows: the work done, for tests.
+  int64_t steps() const { return steps_; }
+
+ private:
+  // A piece in a long row, and how it merges with the piece after it.
+  struct Node {
+    int id;
+    int previous;
+    int next;  // -1: it is the last.
+    Vocabulary::Merge merge;
+  };
+  // The places where the merge of one rank may happen, smallest first. Sorted from `head` on, or
+  // else a heap (which a sorted row is, too).
+  struct Queue {
+    std::vector<int> places;
+    size_t head = 0;
+    bool is_heap = false;
+  };
+
+  void MergeShort(size_t begin, std::vector<int>& ids);
+  void MergeLong(size_t begin, std::vector<int>& ids);
+  void MergeAt(int place);
+  // Looks up how `place` merges with what follows, and queues it if it does.
+  void Consider(int place);
+  void Push(int rank, int place);
+  // The queue of a rank, a new one if there is none.
+  int QueueOf(int rank);
+  int PopFront(Queue& queue);
+  void ReleaseMemory();
+
+  const Vocabulary& vocabulary_;
+  std::vector<int> ranks_;  // Of short rows.
+  std::vector<Node> nodes_;
+  std::vector<Queue> queues_;
+  std::vector<int> idle_queues_;
+  absl::flat_hash_map<int, int> queue_of_rank_;
+  std::vector<std::pair<int, int>> waiting_;  // A min-heap of (rank, queue), one for each queue.
+  std::pair<int, int> newest_ = {-1, -1};     // The (rank, queue) last pushed to.
+  int64_t steps_ = 0;
+};
+
+}  // namespace facet
+
+#endif  // FACET_MODEL_PAIR_MERGER_H_
