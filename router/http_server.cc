@@ -66,7 +66,10 @@ class Server;
 class Connection final : public ResponseWriter, public std::enable_shared_from_this<Connection> {
  public:
   Connection(Server& server, tcp::socket socket)
-      : server_(server), socket_(std::move(socket)), deadline_timer_(socket_.get_executor()), monitor_ended_(socket_.get_executor()) {}
+      : server_(server),
+        socket_(std::move(socket)),
+        deadline_timer_(socket_.get_executor()),
+        monitor_ended_(socket_.get_executor()) {}
 
   asio::awaitable<void> Run();
   // Ends the connection: now if it is idle or `at_once`, else after the running request.
@@ -236,7 +239,7 @@ asio::awaitable<bool> Connection::AnswerOne() {
     disconnect_hook_ = nullptr;
   }
   server_.ReturnBodyBytes(body_bytes);
-  co_return keep_alive_ && answered_ && !disconnected_;
+  co_return keep_alive_&& answered_ && !disconnected_;
 }
 
 asio::awaitable<bool> Connection::ReadFirstByte() {
@@ -269,8 +272,9 @@ void Connection::ReadRequestLine(const Parser& parser) {
   request_.request_id = IsUsableRequestId(id) ? std::string(id) : NewRequestId();
   const absl::string_view origin = View(message[http::field::origin]);
   if (!origin.empty() &&
-      absl::c_any_of(server_.options().allowed_origins,
-                     [&](const std::string& allowed) { return allowed == "*" || allowed == origin; })) {
+      absl::c_any_of(server_.options().allowed_origins, [&](const std::string& allowed) {
+        return allowed == "*" || allowed == origin;
+      })) {
     origin_ = std::string(origin);
   }
   keep_alive_ = message.keep_alive();
@@ -285,8 +289,9 @@ bool Connection::AnswerPreflight(const Parser& parser, HttpResponse* response) c
   response->status = 204;
   response->content_type.clear();
   response->headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
-                       {"Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id, "
-                                                        "OpenAI-Organization, OpenAI-Project"},
+                       {"Access-Control-Allow-Headers",
+                        "Authorization, Content-Type, X-Request-Id, "
+                        "OpenAI-Organization, OpenAI-Project"},
                        {"Access-Control-Max-Age", "86400"}};
   return true;
 }
@@ -334,8 +339,8 @@ asio::awaitable<void> Connection::Linger() {
 std::string Connection::CommonHeader(int status) const {
   const auto reason = http::obsolete_reason(static_cast<http::status>(status));
   std::string header =
-      absl::StrCat("HTTP/1.1 ", status, " ", View(reason), "\r\nServer: facet\r\nx-request-id: ",
-                   request_.request_id, "\r\n");
+      absl::StrCat("HTTP/1.1 ", status, " ", View(reason),
+                   "\r\nServer: facet\r\nx-request-id: ", request_.request_id, "\r\n");
   if (!keep_alive_) absl::StrAppend(&header, "Connection: close\r\n");
   if (keep_alive_ && !chunked_) absl::StrAppend(&header, "Connection: keep-alive\r\n");
   if (!server_.options().allowed_origins.empty()) absl::StrAppend(&header, "Vary: Origin\r\n");
@@ -367,10 +372,9 @@ asio::awaitable<void> Connection::Send(HttpResponse response) {
 void Connection::StartEvents() {
   started_ = true;
   if (!chunked_ || closing_) keep_alive_ = false;
-  held_header_ = absl::StrCat(CommonHeader(200),
-                              "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
-                              "X-Accel-Buffering: no\r\n",
-                              chunked_ ? "Transfer-Encoding: chunked\r\n" : "", "\r\n");
+  held_header_ = absl::StrCat(
+      CommonHeader(200), "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
+      "X-Accel-Buffering: no\r\n", chunked_ ? "Transfer-Encoding: chunked\r\n" : "", "\r\n");
 }
 
 asio::awaitable<void> Connection::WriteEvents(std::string events) {
@@ -393,8 +397,7 @@ asio::awaitable<void> Connection::FinishEvents() {
 asio::awaitable<void> Connection::Write(std::string bytes) {
   if (disconnected_ || bytes.empty()) co_return;
   SetDeadline(server_.options().write_timeout_ms);
-  const auto [error, written] =
-      co_await asio::async_write(socket_, asio::buffer(bytes), kNoThrow);
+  const auto [error, written] = co_await asio::async_write(socket_, asio::buffer(bytes), kNoThrow);
   ClearDeadline();
   if (error) SetDisconnected();
 }
@@ -402,19 +405,18 @@ asio::awaitable<void> Connection::Write(std::string bytes) {
 void Connection::StartMonitor() {
   if (buffer_.size() >= kAheadBytesMax) return;
   monitoring_ = true;
-  socket_.async_read_some(
-      buffer_.prepare(kReadBytes),
-      [self = shared_from_this()](beast::error_code error, size_t bytes) {
-        self->monitoring_ = false;
-        self->buffer_.commit(bytes);
-        if (self->stopping_monitor_) {
-          self->monitor_ended_.cancel();
-        } else if (error) {
-          self->SetDisconnected();
-        } else {
-          self->StartMonitor();
-        }
-      });
+  socket_.async_read_some(buffer_.prepare(kReadBytes),
+                          [self = shared_from_this()](beast::error_code error, size_t bytes) {
+                            self->monitoring_ = false;
+                            self->buffer_.commit(bytes);
+                            if (self->stopping_monitor_) {
+                              self->monitor_ended_.cancel();
+                            } else if (error) {
+                              self->SetDisconnected();
+                            } else {
+                              self->StartMonitor();
+                            }
+                          });
 }
 
 asio::awaitable<void> Connection::StopMonitor() {

@@ -42,7 +42,6 @@ absl::StatusOr<json::object> ParseJsonObject(absl::string_view body) {
   json::parser parser({}, options);
   json::error_code error;
   const size_t used = parser.write_some(body.data(), body.size(), error);
-  if (!error) parser.finish(error);
   if (error) {
     return InvalidParam("", absl::StrCat("The body is not valid JSON: ", error.message(),
                                          " near byte ", used, "."));
@@ -53,8 +52,8 @@ absl::StatusOr<json::object> ParseJsonObject(absl::string_view body) {
   }
   json::value value = parser.release();
   if (!value.is_object()) {
-    return InvalidParam("", absl::StrCat("The body must be a JSON object, but is ", Named(value),
-                                         "."));
+    return InvalidParam("",
+                        absl::StrCat("The body must be a JSON object, but is ", Named(value), "."));
   }
   return std::move(value.as_object());
 }

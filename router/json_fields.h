@@ -12,7 +12,8 @@
 
 namespace facet {
 
-// Parses a request body: an object, nested at most 64 deep. INVALID_ARGUMENT says where it is wrong.
+// Parses a request body: an object, nested at most 64 deep. INVALID_ARGUMENT says where it is
+// wrong.
 absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view body);
 
 // Strict reading of the optional fields of a JSON object. An absent field and null leave the target

@@ -6,9 +6,9 @@ RouterMetrics::RouterMetrics()
     : requests(registry.Counters("facet_requests_total", "Requests that ended, by outcome.")),
       requests_running(
           registry.Gauge("facet_requests_running", "Requests that are being answered.")),
-      time_to_first_token_seconds(registry.Histogram(
-          "facet_time_to_first_token_seconds", "From a request's receipt to its first token.",
-          RequestSecondsBuckets())),
+      time_to_first_token_seconds(registry.Histogram("facet_time_to_first_token_seconds",
+                                                     "From a request's receipt to its first token.",
+                                                     RequestSecondsBuckets())),
       inter_token_latency_seconds(registry.Histogram("facet_inter_token_latency_seconds",
                                                      "Between two tokens of one answer.",
                                                      TokenSecondsBuckets())),

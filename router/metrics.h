@@ -25,9 +25,9 @@ struct RouterMetrics {
   prometheus::Histogram& queue_wait_seconds;
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& generated_tokens;
-  prometheus::Family<prometheus::Gauge>& worker_up;             // {worker}
-  prometheus::Family<prometheus::Counter>& worker_refusals;     // {worker, reason}
-  prometheus::Family<prometheus::Counter>& shed_requests;       // {reason}
+  prometheus::Family<prometheus::Gauge>& worker_up;          // {worker}
+  prometheus::Family<prometheus::Counter>& worker_refusals;  // {worker, reason}
+  prometheus::Family<prometheus::Counter>& shed_requests;    // {reason}
   prometheus::Counter& replaced_requests;
 
   void CountRequest(const char* endpoint, const char* outcome) {

@@ -90,7 +90,8 @@ absl::Status ParseStop(const JsonFields& fields, std::vector<std::string>& stop)
                           absl::StrCat("`stop` has more than ", kStopStringsMax, " strings."));
     }
     for (size_t i = 0; i < list.size(); ++i) {
-      if (!list[i].is_string()) return WrongValue(absl::StrCat("stop[", i, "]"), "a string", list[i]);
+      if (!list[i].is_string())
+        return WrongValue(absl::StrCat("stop[", i, "]"), "a string", list[i]);
       stop.emplace_back(View(list[i].get_string()));
     }
   } else {
@@ -230,8 +231,9 @@ absl::Status ParseMessage(json::value& message, const std::string& path) {
                                                  "tool"};
   if (!absl::c_linear_search(kRoles, role)) {
     return InvalidParam(prefix + "role",
-                        absl::StrCat("`", prefix, "role` must be one of system, developer, user, "
-                                                  "assistant and tool."));
+                        absl::StrCat("`", prefix,
+                                     "role` must be one of system, developer, user, "
+                                     "assistant and tool."));
   }
   RETURN_IF_ERROR(fields.String("name", &ignored));
   RETURN_IF_ERROR(fields.String("tool_call_id", &ignored));
@@ -410,8 +412,8 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(absl::string_view body)
   RETURN_IF_ERROR(ParseCommon(fields, request));
   if (!request.tokens_max) request.tokens_max = kCompletionTokensDefault;
   if (request.prompts.size() * request.choices_per_prompt > kChoicesMax) {
-    return InvalidParam("prompt", absl::StrCat("`prompt` and `n` ask for more than ", kChoicesMax,
-                                               " answers."));
+    return InvalidParam(
+        "prompt", absl::StrCat("`prompt` and `n` ask for more than ", kChoicesMax, " answers."));
   }
   RETURN_IF_ERROR(fields.Bool("echo", &request.echo));
   std::optional<int64_t> top;

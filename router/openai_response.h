@@ -1,11 +1,11 @@
 #ifndef FACET_ROUTER_OPENAI_RESPONSE_H_
 #define FACET_ROUTER_OPENAI_RESPONSE_H_
 
+#include <boost/json/fwd.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "model/vocabulary.h"
 #include "router/generation.h"
 #include "router/relay.h"
 
@@ -30,10 +30,18 @@ class OpenAiResponse {
 
  private:
   struct Choice {
-    bool begun = false;       // A chunk of it was written.
-    int text_offset = 0;      // In characters, of completions' logprobs.
+    bool begun = false;   // A chunk of it was written.
+    int text_offset = 0;  // In characters, of completions' logprobs.
     RelayDelta collected;
   };
+
+  std::string ChatEvents(int index, const RelayDelta& delta);
+  std::string CompletionEvents(int index, const RelayDelta& delta);
+  // One event with one choice; `content_name` is "delta" or "text".
+  std::string Chunk(int index, const char* content_name, boost::json::value content,
+                    boost::json::value logprobs, boost::json::value finish_reason) const;
+  boost::json::object WholeChat(int index) const;
+  boost::json::object WholeCompletion(int index) const;
 
   const Generation& generation_;
   const bool chat_;

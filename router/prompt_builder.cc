@@ -23,15 +23,15 @@ std::string FieldOf(absl::string_view message) {
   const absl::string_view rest = message.substr(begin);
   const std::string field(rest.substr(0, rest.find_first_of(" `:")));
   return absl::StartsWith(field, "messages") || absl::StartsWith(field, "tools") ? field
-                                                                                : "messages";
+                                                                                 : "messages";
 }
 
 absl::Status CheckIds(const ServedModel& model, const std::vector<int>& ids) {
   for (const int id : ids) {
     if (id < 0 || id >= model.vocabulary->size()) {
-      return InvalidParam("prompt", absl::StrCat("`prompt` has the token id ", id,
-                                                 ", but the model has ids below ",
-                                                 model.vocabulary->size(), "."));
+      return InvalidParam(
+          "prompt", absl::StrCat("`prompt` has the token id ", id, ", but the model has ids below ",
+                                 model.vocabulary->size(), "."));
     }
   }
   if (ids.empty()) return InvalidParam("prompt", "`prompt` has no tokens.");

@@ -20,7 +20,7 @@ namespace facet {
 // What one answer gained since its reader last looked.
 struct RelayDelta {
   OutputParser::Delta text;
-  std::vector<int> tokens;  // The stop id itself is not among them.
+  std::vector<int> tokens;                  // The stop id itself is not among them.
   std::vector<v1::TokenLogprobs> logprobs;  // One for each of `tokens`, if asked for.
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;  // Set in the last one.
 };
@@ -36,8 +36,8 @@ class Relay {
   };
 
   // `wake` is called from any thread when Take has something new. `pool` must outlive the relay.
-  Relay(WorkerPool& pool, v1::GenerateRequest request, OutputText text,
-        std::function<void()> wake, RouterMetrics& metrics, const Options& options);
+  Relay(WorkerPool& pool, v1::GenerateRequest request, OutputText text, std::function<void()> wake,
+        RouterMetrics& metrics, const Options& options);
   ~Relay() { Cancel(); }
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;

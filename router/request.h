@@ -21,10 +21,10 @@ struct SamplingOptions {
   std::optional<float> top_p;        // (0, 1]
   std::optional<uint32_t> top_k;     // 0: all
   std::optional<uint64_t> seed;
-  float min_p = 0;               // [0, 1]
-  float presence_penalty = 0;    // [-2, 2]
-  float frequency_penalty = 0;   // [-2, 2]
-  float repetition_penalty = 1;  // (0, 10]
+  float min_p = 0;                       // [0, 1]
+  float presence_penalty = 0;            // [-2, 2]
+  float frequency_penalty = 0;           // [-2, 2]
+  float repetition_penalty = 1;          // (0, 10]
   std::map<uint32_t, float> logit_bias;  // [-100, 100]
   bool want_logprobs = false;
   uint32_t top_logprobs = 0;  // [0, 20]
@@ -40,7 +40,7 @@ struct GenerationRequest {
   std::string request_id;
   const char* endpoint = "";  // The label in metrics: "chat", "completions" or "grpc".
 
-  std::string model;  // Empty: the one that is served.
+  std::string model;            // Empty: the one that is served.
   std::vector<Prompt> prompts;  // At least one; more than one on completions alone.
   int choices_per_prompt = 1;   // `n`
   SamplingOptions sampling;

@@ -10,7 +10,7 @@ namespace facet {
 namespace {
 
 // Feeds `text` in pieces of `size` bytes and returns all that came out.
-std::string Run(const std::vector<std::string>& stops, const std::string& text, size_t size) {
+std::string Filter(const std::vector<std::string>& stops, const std::string& text, size_t size) {
   StopStrings filter(stops);
   std::string out;
   for (size_t i = 0; i < text.size(); i += size) out += filter.Add(text.substr(i, size));
@@ -46,8 +46,8 @@ TEST(StopStringsTest, LetsGoOfAFalseStart) {
 
 // Given several stops, expect the cut at the one that begins first.
 TEST(StopStringsTest, EarliestStopWins) {
-  EXPECT_EQ(Run({"cd", "bcde"}, "abcdef", 6), "a");
-  EXPECT_EQ(Run({"\n\n", "\nUser:"}, "hi\nUser: x", 1), "hi");
+  EXPECT_EQ(Filter({"cd", "bcde"}, "abcdef", 6), "a");
+  EXPECT_EQ(Filter({"\n\n", "\nUser:"}, "hi\nUser: x", 1), "hi");
 }
 
 // Given random text over a small alphabet, expect the same cut as a search of the whole text, one
@@ -61,7 +61,7 @@ TEST(StopStringsTest, SameAsASearchOfTheWholeText) {
     for (int i = 0; i < 30; ++i) text += static_cast<char>('a' + random() % 2);
     std::string stop;
     for (unsigned i = 0; i < 1 + random() % 8; ++i) stop += static_cast<char>('a' + random() % 2);
-    EXPECT_EQ(Run({stop}, text, 1), text.substr(0, text.find(stop))) << text << " " << stop;
+    EXPECT_EQ(Filter({stop}, text, 1), text.substr(0, text.find(stop))) << text << " " << stop;
   }
 }
 

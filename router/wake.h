@@ -18,8 +18,8 @@ class Wake : public std::enable_shared_from_this<Wake> {
 
   // From any thread. Many calls before the coroutine runs cost one wake-up.
   void Set();
-  // Returns when Set was called since the last Wait returned, or after `timeout_ms`, or early for no
-  // reason: look again at what is waited for. Only from the coroutine on the executor.
+  // Returns when Set was called since the last Wait returned, or after `timeout_ms`, or early for
+  // no reason: look again at what is waited for. Only from the coroutine on the executor.
   boost::asio::awaitable<void> Wait(int timeout_ms);
 
  private:

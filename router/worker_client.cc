@@ -65,8 +65,8 @@ class SessionCall final : public grpc::ClientBidiReactor<v1::SessionRequest, v1:
 
   absl::Mutex mutex_;
   std::deque<v1::SessionRequest> outbox_ ABSL_GUARDED_BY(mutex_);  // The first is being written.
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;    // Nothing more can be read.
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;  // The hold was removed.
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;                     // Nothing more can be read.
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;                   // The hold was removed.
 };
 
 // One Watch call; owned as SessionCall is.
@@ -371,8 +371,7 @@ void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
   absl::MutexLock lock(&mutex_);
   if (stopping_ || attempt != attempt_) return;
   if (!accepted.ok()) {
-    const char* reason =
-        absl::IsFailedPrecondition(accepted) ? "model_differs" : "bad_description";
+    const char* reason = absl::IsFailedPrecondition(accepted) ? "model_differs" : "bad_description";
     metrics_.worker_refusals.Add({{"worker", address_}, {"reason", reason}}).Increment();
     return Lose(attempt, accepted, options_.refused_backoff_ms);
   }
@@ -394,8 +393,9 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
   if (attempt != attempt_ || !active_ || stopping_) return;
   active_ = false;
   EndCalls();
-  const std::string trouble = wait_ms_min > 0 ? "worker refused" : ready_ ? "worker lost"
-                                                                          : "worker not reachable";
+  const std::string trouble = wait_ms_min > 0 ? "worker refused"
+                              : ready_        ? "worker lost"
+                                              : "worker not reachable";
   // While it stays away, the first trouble has said so.
   if (logged_.empty() || (wait_ms_min > 0 && logged_ != trouble)) {
     LogWarning(trouble, {{"worker", address_},
@@ -441,8 +441,8 @@ std::unique_ptr<WorkerClient> WorkerClient::Connect(boost::asio::io_context& con
                                                     std::string address,
                                                     WorkerClientOptions options, Accept accept,
                                                     RouterMetrics& metrics) {
-  auto client = std::make_unique<Client>(context, std::move(address), options, std::move(accept),
-                                         metrics);
+  auto client =
+      std::make_unique<Client>(context, std::move(address), options, std::move(accept), metrics);
   client->Try();
   return client;
 }

@@ -46,15 +46,14 @@ std::string MetricRegistry::Text() const {
 }
 
 const Buckets& RequestSecondsBuckets() {
-  static const Buckets& buckets =
-      *new Buckets{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-                   1,     2.5,    5,     10,   20,    40,   80,  160,  300};
+  static const Buckets& buckets = *new Buckets{
+      0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 300};
   return buckets;
 }
 
 const Buckets& TokenSecondsBuckets() {
-  static const Buckets& buckets = *new Buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-                                               0.1,    0.25,  0.5,    1,     2.5};
+  static const Buckets& buckets =
+      *new Buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5};
   return buckets;
 }
 
