@@ -16,11 +16,12 @@ namespace facet {
 // text that looks like one. For one thread at a time.
 //
 // - <|channel> ... <channel|> is reasoning, less a leading "thought\n"; an empty channel gives
-//   nothing, a lone <channel|> is dropped, an unclosed channel is reasoning to the end.
-// - <|tool_call>call:NAME{...}<tool_call|> is a call; its arguments become JSON. It is given out
-//   when it is complete. A call that does not parse, or that the output ends within, is content,
-//   markers included: nothing is lost.
-// - Stop ids and other control pieces have no text. A leading "<|turn>model\n" is dropped.
+//   nothing, a lone <channel|> is dropped, and what is not closed is reasoning to the end or to the
+//   next call.
+// - <|tool_call>call:NAME{...}<tool_call|> is a call; its arguments become JSON (see
+//   tool_call_syntax). It is given out when it is complete. One that does not parse, or is not
+//   closed, is content, markers included: nothing is lost.
+// - Stop ids and control pieces have no text. "<|turn>model\n" at the start is dropped.
 //
 // However the ids are split among calls of Add, the concatenated result is the same.
 class OutputParser {
@@ -32,8 +33,8 @@ class OutputParser {
   };
   struct ToolCallDelta {
     int index = 0;          // 0 for the first call of the output.
-    std::string name;       // Empty after the first delta of a call.
-    std::string arguments;  // A piece of the JSON text of an object.
+    std::string name;       // Given once for each call.
+    std::string arguments;  // The JSON text of an object, or a further piece of it.
   };
   struct Delta {
     std::string reasoning;
@@ -42,6 +43,7 @@ class OutputParser {
     bool empty() const { return reasoning.empty() && content.empty() && tool_calls.empty(); }
   };
 
+  // The vocabulary is shared with the tokenizer and every other stream.
   OutputParser(std::shared_ptr<const Vocabulary> vocabulary, const Options& options);
 
   Delta Add(absl::Span<const int> ids);
@@ -54,20 +56,21 @@ class OutputParser {
   enum class State { kContent, kReasoning, kToolCall };
 
   void AddId(int id, Delta& delta);
+  void AddMarker(int id, Delta& delta);
   void AddText(absl::string_view text, Delta& delta);
-  void Flush(Delta& delta);
-  void Enter(State state, absl::string_view dropped_prefix, Delta& delta);
+  void Emit(absl::string_view text, Delta& delta);
+  // Ends the present state and begins another, whose text loses `header` if it begins with it.
+  void Enter(State state, absl::string_view header, Delta& delta);
   void EndToolCall(bool closed, Delta& delta);
 
-  const std::shared_ptr<const Vocabulary> vocabulary_;  // Shared with the stream's detokenizer.
+  const std::shared_ptr<const Vocabulary> vocabulary_;
   const Options options_;
   Detokenizer detokenizer_;
-  State state_ = State::kContent;
-  // What the text of this state may begin with and then is dropped, and how much of it was seen.
-  std::string dropped_prefix_;
-  size_t dropped_size_ = 0;
-  std::string call_;  // The text of the open call, each <|"|> written as tool_call_syntax does.
+  State state_;
   bool at_start_ = true;
+  std::string header_;  // Empty once it is clear whether the text begins with it.
+  std::string held_;    // The text so far, while it is a part of header_.
+  std::string call_;    // The text of the open call, in the form that ParseToolCall takes.
   int tool_call_count_ = 0;
 };
 

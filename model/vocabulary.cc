@@ -137,6 +137,7 @@ absl::Status Vocabulary::ReadPieces(const Metadata& metadata) {
   for (size_t id = 0; id < tokens->size(); ++id) {
     const std::string& piece = (*tokens)[id];
     if (piece.empty()) return Bad(kTokensKey, absl::StrCat("piece ", id, " is empty"));
+    if (!IsUtf8(piece)) return Bad(kTokensKey, absl::StrCat("piece ", id, " is not UTF-8"));
     if (types[id] < 1 || types[id] > 6) {
       return Bad(kTypesKey, absl::StrCat("entry ", id, " is ", types[id], ", not 1 to 6"));
     }
