@@ -1,0 +1,310 @@
+#include "kernels/cpu/cpu_device.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "kernels/cpu/cpu_features.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/vector_kernels.h"
+
+namespace facet {
+namespace {
+
+// Rows of weights that one task decodes and multiplies: small enough that many tasks share the work
+// evenly, and a multiple of the tiles of both instruction sets.
+constexpr int kPanelRows = 8;
+// With few rows of x, a panel is decoded in pieces of this many columns, which stay in the first
+// cache level (8 x 512 x 4 bytes = 16 KiB). A multiple of every block size.
+constexpr int kPanelColumns = 512;
+constexpr int kFewRows = 8;
+// Below this many multiply-adds a loop is done before a second thread has woken.
+constexpr int64_t kParallelWorkMin = 1 << 16;
+constexpr int kThreadsMax = 1024;
+constexpr int kHeadsPerGroupMax = 64;
+
+int ProcessorsAllowed() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+class CpuDevice final : public Device {
+ public:
+  CpuDevice(const VectorKernels* kernels, int threads)
+      : kernels_(kernels), pool_(threads), scratch_(threads) {}
+
+  // Both instruction sets give the same bits, so neither stands in the name.
+  std::string numerics_class() const override { return "cpu f32 1"; }
+
+  absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) override {
+    CHECK_GT(bytes, 0);
+    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) {
+      return absl::ResourceExhaustedError(absl::StrCat("no ", bytes, " bytes of memory left"));
+    }
+    return DeviceBuffer(data, [bytes](void* memory) { munmap(memory, bytes); });
+  }
+
+  void CopyToDevice(void* to, const void* from, int64_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void CopyToHostBlocking(void* to, const void* from, int64_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+
+  absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
+                                    const void* host) override {
+    return Weight{type, rows, columns, host};
+  }
+
+  void EmbedTokens(const Weight& table, const int32_t* ids, int rows, float scale,
+                   float* out) override {
+    for (int r = 0; r < rows; ++r) {
+      CHECK(ids[r] >= 0 && ids[r] < table.rows) << "id " << ids[r] << " of row " << r;
+      float* row = out + r * table.columns;
+      Decode(table, ids[r], 0, table.columns, row);
+      for (int64_t i = 0; i < table.columns; ++i) row[i] *= scale;
+    }
+  }
+
+  void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
+               float* out) override {
+    ForRows(rows, columns, [&](int64_t r) {
+      kernels_->rms_norm(x + r * columns, weight, columns, epsilon, out + r * columns);
+    });
+  }
+
+  void MatMul(const float* x, const Weight& weight, int rows, float* out) override;
+  void NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, const KvRows& rows,
+                     const KvLayer& layer) override;
+  void Attend(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
+              float* out) override;
+
+  void AddNormed(float* x, float* y, const float* weight, int rows, int columns, float epsilon,
+                 float scale) override {
+    ForRows(rows, columns, [&](int64_t r) {
+      float* row = y + r * columns;
+      kernels_->rms_norm(row, weight, columns, epsilon, row);
+      kernels_->add_scale(x + r * columns, row, columns, scale);
+    });
+  }
+
+  void GeGlu(const float* gate, const float* up, int64_t elements, float* out) override {
+    CHECK_EQ(elements % 16, 0);
+    ForChunks(elements, [&](int64_t begin, int64_t size) {
+      kernels_->geglu(gate + begin, up + begin, size, out + begin);
+    });
+  }
+
+  void SoftCap(float* x, int64_t elements, float cap) override {
+    ForChunks(elements,
+              [&](int64_t begin, int64_t size) { kernels_->softcap(x + begin, size, cap); });
+  }
+
+ private:
+  // Values [column, column + count) of one row.
+  void Decode(const Weight& weight, int64_t row, int64_t column, int64_t count, float* out) const {
+    const auto* bytes = static_cast<const uint8_t*>(weight.data) +
+                        row * RowBytes(weight.type, weight.columns) + RowBytes(weight.type, column);
+    kernels_->dequantize[static_cast<int>(weight.type)](bytes, count, out);
+  }
+
+  float* Scratch(int thread, int64_t floats) {
+    std::vector<float>& scratch = scratch_[thread];
+    if (static_cast<int64_t>(scratch.size()) < floats) scratch.resize(floats);
+    return scratch.data();
+  }
+
+  // Rows of x by a panel of weights, decoded whole: many rows make the decoding cheap.
+  void MultiplyPanel(const float* x, const Weight& weight, int rows, int64_t first, int64_t count,
+                     float* out, int thread);
+  // The same, decoding a piece of the columns at a time.
+  void MultiplyPanelInPieces(const float* x, const Weight& weight, int rows, int64_t first,
+                             int64_t count, float* out, int thread);
+
+  template <typename Body>
+  void ForTasks(int64_t tasks, int64_t work, const Body& body) {
+    if (work < kParallelWorkMin) {
+      for (int64_t i = 0; i < tasks; ++i) body(i, 0);
+    } else {
+      pool_.ParallelFor(tasks, body);
+    }
+  }
+  template <typename Body>
+  void ForRows(int rows, int columns, const Body& body) {
+    // An element costs a few operations; 8 stands for them.
+    ForTasks(rows, int64_t{8} * rows * columns, [&](int64_t r, int) { body(r); });
+  }
+  template <typename Body>
+  void ForChunks(int64_t elements, const Body& body) {
+    constexpr int64_t kChunk = 4096;
+    ForTasks((elements + kChunk - 1) / kChunk, 16 * elements,
+             [&](int64_t i, int) { body(i * kChunk, std::min(kChunk, elements - i * kChunk)); });
+  }
+
+  const VectorKernels* const kernels_;
+  ThreadPool pool_;
+  std::vector<std::vector<float>> scratch_;  // by thread
+};
+
+void CpuDevice::MatMul(const float* x, const Weight& weight, int rows, float* out) {
+  CHECK_EQ(weight.columns % 16, 0);
+  CHECK(kernels_->dequantize[static_cast<int>(weight.type)] != nullptr);
+  const int64_t panels = (weight.rows + kPanelRows - 1) / kPanelRows;
+  ForTasks(panels, rows * weight.rows * weight.columns, [&](int64_t panel, int thread) {
+    const int64_t first = panel * kPanelRows;
+    const int64_t count = std::min<int64_t>(kPanelRows, weight.rows - first);
+    if (rows <= kFewRows) {
+      MultiplyPanelInPieces(x, weight, rows, first, count, out + first, thread);
+    } else {
+      MultiplyPanel(x, weight, rows, first, count, out + first, thread);
+    }
+  });
+}
+
+void CpuDevice::MultiplyPanel(const float* x, const Weight& weight, int rows, int64_t first,
+                              int64_t count, float* out, int thread) {
+  const int64_t columns = weight.columns;
+  const float* panel;
+  if (weight.type == TensorType::kF32) {
+    panel = static_cast<const float*>(weight.data) + first * columns;
+  } else {
+    float* decoded = Scratch(thread, kPanelRows * columns);
+    for (int64_t j = 0; j < count; ++j) {
+      Decode(weight, first + j, 0, columns, decoded + j * columns);
+    }
+    panel = decoded;
+  }
+  kernels_->dot_tile(x, columns, rows, panel, columns, count, columns, out, weight.rows);
+}
+
+void CpuDevice::MultiplyPanelInPieces(const float* x, const Weight& weight, int rows, int64_t first,
+                                      int64_t count, float* out, int thread) {
+  const int64_t columns = weight.columns;
+  float* decoded = Scratch(thread, kPanelRows * kPanelColumns);
+  alignas(64) float sums[kFewRows * kPanelRows * 16] = {};
+  for (int64_t k = 0; k < columns; k += kPanelColumns) {
+    const int64_t size = std::min<int64_t>(kPanelColumns, columns - k);
+    const float* piece = decoded;
+    int64_t stride = kPanelColumns;
+    if (weight.type == TensorType::kF32) {
+      piece = static_cast<const float*>(weight.data) + first * columns + k;
+      stride = columns;
+    } else {
+      for (int64_t j = 0; j < count; ++j) {
+        Decode(weight, first + j, k, size, decoded + j * kPanelColumns);
+      }
+    }
+    kernels_->dot_accumulate(x + k, columns, rows, piece, stride, count, size, sums);
+  }
+  for (int r = 0; r < rows; ++r) {
+    kernels_->reduce(sums + r * count * 16, count, out + r * weight.rows);
+  }
+}
+
+// Rotates dimension i with i + head_dim / 2 (Su et al. 2021, in the half-split form of GPT-NeoX).
+void Rotate(float* head, int head_dim, const float* cosines, const float* sines, int pairs) {
+  float* second = head + head_dim / 2;
+  for (int i = 0; i < pairs; ++i) {
+    const float a = head[i], b = second[i];
+    head[i] = a * cosines[i] - b * sines[i];
+    second[i] = b * cosines[i] + a * sines[i];
+  }
+}
+
+// Where position `position` of row r's sequence is kept, for one KV head.
+int64_t KvOffset(const KvRows& rows, const KvLayer& layer, int64_t r, int position, int head) {
+  const int64_t page =
+      rows.page_tables[int64_t{rows.sequence[r]} * rows.page_table_stride + position / kPageTokens];
+  return ((page * layer.kv_heads + head) * kPageTokens + position % kPageTokens) * layer.head_dim;
+}
+
+void CpuDevice::NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, const KvRows& rows,
+                              const KvLayer& layer) {
+  const int head_dim = layer.head_dim;
+  CHECK_EQ(head_dim % 16, 0);
+  CHECK_LE(2 * rope.pairs, head_dim);
+  ForRows(rows.rows, (qkv.query_heads + 2 * layer.kv_heads) * head_dim, [&](int64_t r) {
+    const float* cosines = rope.cosines + r * rope.pairs;
+    const float* sines = rope.sines + r * rope.pairs;
+    for (int h = 0; h < qkv.query_heads; ++h) {
+      float* query = qkv.query + (r * qkv.query_heads + h) * head_dim;
+      kernels_->rms_norm(query, qkv.query_norm, head_dim, qkv.epsilon, query);
+      Rotate(query, head_dim, cosines, sines, rope.pairs);
+    }
+    for (int h = 0; h < layer.kv_heads; ++h) {
+      float* key = qkv.key + (r * layer.kv_heads + h) * head_dim;
+      const float* value = qkv.value == nullptr ? key : qkv.value + (key - qkv.key);
+      const int64_t offset = KvOffset(rows, layer, r, rows.position[r], h);
+      kernels_->rms_norm(value, nullptr, head_dim, qkv.epsilon, layer.values + offset);
+      kernels_->rms_norm(key, qkv.key_norm, head_dim, qkv.epsilon, key);
+      Rotate(key, head_dim, cosines, sines, rope.pairs);
+      std::memcpy(layer.keys + offset, key, head_dim * sizeof(float));
+    }
+  });
+}
+
+void CpuDevice::Attend(const float* query, int query_heads, const KvRows& rows,
+                       const KvLayer& layer, float* out) {
+  const int head_dim = layer.head_dim;
+  const int group = query_heads / layer.kv_heads;
+  CHECK_EQ(group * layer.kv_heads, query_heads);
+  CHECK_LE(group, kHeadsPerGroupMax);
+  int64_t work = 0;
+  for (int r = 0; r < rows.rows; ++r) {
+    CHECK_LE(rows.first_key[r], rows.last_key[r]);
+    work += int64_t{2} * (rows.last_key[r] - rows.first_key[r] + 1) * query_heads * head_dim;
+  }
+  ForTasks(int64_t{rows.rows} * layer.kv_heads, work, [&](int64_t task, int) {
+    const int64_t r = task / layer.kv_heads;
+    const int kv_head = static_cast<int>(task % layer.kv_heads);
+    const int64_t first = (r * query_heads + kv_head * group) * head_dim;
+    float maximum[kHeadsPerGroupMax], sum[kHeadsPerGroupMax];
+    std::fill_n(maximum, group, -std::numeric_limits<float>::infinity());
+    std::fill_n(sum, group, 0.0f);
+    std::fill_n(out + first, group * head_dim, 0.0f);
+    alignas(64) float scores[kHeadsPerGroupMax * kPageTokens];
+    for (int key = rows.first_key[r]; key <= rows.last_key[r];) {
+      const int end = std::min(rows.last_key[r] + 1, (key / kPageTokens + 1) * kPageTokens);
+      const int keys = end - key;
+      const int64_t offset = KvOffset(rows, layer, r, key, kv_head);
+      kernels_->dot_tile(query + first, head_dim, group, layer.keys + offset, head_dim, keys,
+                         head_dim, scores, kPageTokens);
+      for (int h = 0; h < group; ++h) {
+        kernels_->attend_block(scores + h * kPageTokens, layer.values + offset, keys, head_dim,
+                               &maximum[h], &sum[h], out + first + h * head_dim);
+      }
+      key = end;
+    }
+    for (int h = 0; h < group; ++h) {
+      float* head = out + first + h * head_dim;
+      for (int d = 0; d < head_dim; ++d) head[d] /= sum[h];
+    }
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Device>> MakeCpuDevice(const CpuOptions& options) {
+  ASSIGN_OR_RETURN(const VectorKernels* kernels, PickVectorKernels(options.path));
+  if (options.threads < 0 || options.threads > kThreadsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads=", options.threads, " is not in [0, ", kThreadsMax, "]"));
+  }
+  const int threads = options.threads == 0 ? ProcessorsAllowed() : options.threads;
+  return std::unique_ptr<Device>(std::make_unique<CpuDevice>(kernels, threads));
+}
+
+}  // namespace facet

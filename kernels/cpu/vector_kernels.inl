@@ -1,0 +1,214 @@
+// The body of vector_kernels_avx2.cc and vector_kernels_avx512.cc; see vector_kernels.h.
+
+#include "kernels/cpu/dequantize.inl"
+#include "kernels/cpu/lanes.inl"
+#include "kernels/cpu/vector_kernels.h"
+
+namespace {
+
+// kXRows x kWRows sums at once, each in a register of its own, added onto `sums`.
+template <int kXRows, int kWRows>
+inline void DotBlock(const float* x, int64_t x_stride, const float* w, int64_t w_stride,
+                     int64_t size, Lanes sums[kXRows][kWRows]) {
+  for (int64_t k = 0; k < size; k += kLanes) {
+    Lanes weights[kWRows];
+    for (int j = 0; j < kWRows; ++j) weights[j] = Load(w + j * w_stride + k);
+    for (int i = 0; i < kXRows; ++i) {
+      const Lanes row = Load(x + i * x_stride + k);
+      for (int j = 0; j < kWRows; ++j) sums[i][j] = Fma(row, weights[j], sums[i][j]);
+    }
+  }
+}
+
+// As many sums as the registers hold: AVX-512 has 32 of 16 lanes, AVX2 16 of 8.
+#ifdef __AVX512F__
+constexpr int kTileXRows = 4, kTileWRows = 4;
+#else
+constexpr int kTileXRows = 2, kTileWRows = 2;
+#endif
+
+// Calls block<rows, columns>(i, j) over a grid of x_rows by w_rows in the largest blocks that fit.
+template <typename Block>
+inline void ForEachBlock(int64_t x_rows, int64_t w_rows, const Block& block) {
+  int64_t i = 0;
+  for (; i + kTileXRows <= x_rows; i += kTileXRows) {
+    int64_t j = 0;
+    for (; j + kTileWRows <= w_rows; j += kTileWRows) {
+      block.template Run<kTileXRows, kTileWRows>(i, j);
+    }
+    for (; j < w_rows; ++j) block.template Run<kTileXRows, 1>(i, j);
+  }
+  for (; i < x_rows; ++i) {
+    int64_t j = 0;
+    for (; j + kTileWRows <= w_rows; j += kTileWRows) block.template Run<1, kTileWRows>(i, j);
+    for (; j < w_rows; ++j) block.template Run<1, 1>(i, j);
+  }
+}
+
+struct TileBlock {
+  const float* x;
+  int64_t x_stride;
+  const float* w;
+  int64_t w_stride;
+  int64_t size;
+  float* out;
+  int64_t out_stride;
+
+  template <int kXRows, int kWRows>
+  void Run(int64_t i, int64_t j) const {
+    Lanes sums[kXRows][kWRows];
+    for (int a = 0; a < kXRows; ++a) {
+      for (int b = 0; b < kWRows; ++b) sums[a][b] = Broadcast(0.0f);
+    }
+    DotBlock<kXRows, kWRows>(x + i * x_stride, x_stride, w + j * w_stride, w_stride, size, sums);
+    for (int a = 0; a < kXRows; ++a) {
+      for (int b = 0; b < kWRows; ++b) out[(i + a) * out_stride + j + b] = Sum(sums[a][b]);
+    }
+  }
+};
+
+void DotTile(const float* x, int64_t x_stride, int64_t x_rows, const float* w, int64_t w_stride,
+             int64_t w_rows, int64_t size, float* out, int64_t out_stride) {
+  ForEachBlock(x_rows, w_rows, TileBlock{x, x_stride, w, w_stride, size, out, out_stride});
+}
+
+struct AccumulateBlock {
+  const float* x;
+  int64_t x_stride;
+  const float* w;
+  int64_t w_stride;
+  int64_t w_rows;
+  int64_t size;
+  float* lanes;
+
+  template <int kXRows, int kWRows>
+  void Run(int64_t i, int64_t j) const {
+    Lanes sums[kXRows][kWRows];
+    float* first = lanes + (i * w_rows + j) * kLanes;
+    for (int a = 0; a < kXRows; ++a) {
+      for (int b = 0; b < kWRows; ++b) sums[a][b] = Load(first + (a * w_rows + b) * kLanes);
+    }
+    DotBlock<kXRows, kWRows>(x + i * x_stride, x_stride, w + j * w_stride, w_stride, size, sums);
+    for (int a = 0; a < kXRows; ++a) {
+      for (int b = 0; b < kWRows; ++b) Store(first + (a * w_rows + b) * kLanes, sums[a][b]);
+    }
+  }
+};
+
+void DotAccumulate(const float* x, int64_t x_stride, int64_t x_rows, const float* w,
+                   int64_t w_stride, int64_t w_rows, int64_t size, float* sums) {
+  ForEachBlock(x_rows, w_rows, AccumulateBlock{x, x_stride, w, w_stride, w_rows, size, sums});
+}
+
+void Reduce(const float* lanes, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = Sum(Load(lanes + i * kLanes));
+}
+
+void RmsNorm(const float* x, const float* weight, int64_t size, float epsilon, float* out) {
+  Lanes squares = Broadcast(0.0f);
+  for (int64_t i = 0; i < size; i += kLanes) {
+    const Lanes value = Load(x + i);
+    squares = Fma(value, value, squares);
+  }
+  const float mean = Sum(squares) / static_cast<float>(size) + epsilon;
+  const Lanes factor = Broadcast(1.0f / __builtin_sqrtf(mean));
+  for (int64_t i = 0; i < size; i += kLanes) {
+    const Lanes normed = Mul(Load(x + i), factor);
+    Store(out + i, weight == nullptr ? normed : Mul(normed, Load(weight + i)));
+  }
+}
+
+void AddScale(float* x, const float* y, int64_t size, float scale) {
+  for (int64_t i = 0; i < size; ++i) x[i] = (x[i] + y[i]) * scale;
+}
+
+// 0.5 t (1 + tanh(sqrt(2 / pi) (t + 0.044715 t^3)))
+inline Lanes GeluTanh(Lanes t) {
+  const Lanes cubic = Mul(Mul(t, t), Mul(t, Broadcast(0.044715f)));
+  const Lanes inner = Mul(Broadcast(0.7978845608028654f), Add(t, cubic));
+  return Mul(Mul(Broadcast(0.5f), t), Add(Broadcast(1.0f), Tanh(inner)));
+}
+
+void GeGlu(const float* gate, const float* up, int64_t size, float* out) {
+  for (int64_t i = 0; i < size; i += kLanes) {
+    Store(out + i, Mul(GeluTanh(Load(gate + i)), Load(up + i)));
+  }
+}
+
+inline Lanes SoftCapLanes(Lanes x, Lanes cap) { return Mul(cap, Tanh(Div(x, cap))); }
+
+void SoftCap(float* x, int64_t size, float cap) {
+  const Lanes scale = Broadcast(cap);
+  const int64_t whole = size / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) Store(x + i, SoftCapLanes(Load(x + i), scale));
+  float rest[kLanes] = {};
+  memcpy(rest, x + whole, (size - whole) * sizeof(float));
+  Store(rest, SoftCapLanes(Load(rest), scale));
+  memcpy(x + whole, rest, (size - whole) * sizeof(float));
+}
+
+constexpr int64_t kBlockKeys = 64;
+
+// Flash attention's online softmax (Dao et al. 2022, algorithm 1), one block of keys.
+void AttendBlock(const float* scores, const float* values, int64_t keys, int64_t head_dim,
+                 float* maximum, float* sum, float* out) {
+  // Keys past the end score -87 below any maximum and are then left out of sum and output, so the
+  // padding never shows.
+  alignas(64) float weights[kBlockKeys];
+  float largest = scores[0];
+  for (int64_t j = 1; j < keys; ++j) largest = scores[j] > largest ? scores[j] : largest;
+  const float old_maximum = *maximum;
+  const float new_maximum = largest > old_maximum ? largest : old_maximum;
+  for (int64_t j = 0; j < keys; ++j) weights[j] = scores[j] - new_maximum;
+  for (int64_t j = keys; j < kBlockKeys; ++j) weights[j] = 0.0f;
+  for (int64_t j = 0; j < keys; j += kLanes) Store(weights + j, Exp(Load(weights + j)));
+
+  alignas(64) float rescales[kLanes] = {};
+  rescales[0] = *sum == 0.0f ? -100.0f : old_maximum - new_maximum;
+  Store(rescales, Exp(Load(rescales)));
+  const float rescale = *sum == 0.0f ? 0.0f : rescales[0];
+  float total = *sum * rescale;
+  for (int64_t j = 0; j < keys; ++j) total += weights[j];
+  *maximum = new_maximum;
+  *sum = total;
+
+  const Lanes factor = Broadcast(rescale);
+  for (int64_t d = 0; d < head_dim; d += kLanes) {
+    Lanes value = Mul(Load(out + d), factor);
+    for (int64_t j = 0; j < keys; ++j) {
+      value = Fma(Broadcast(weights[j]), Load(values + j * head_dim + d), value);
+    }
+    Store(out + d, value);
+  }
+}
+
+constexpr facet::VectorKernels MakeKernels(const char* name) {
+  facet::VectorKernels kernels = {};
+  kernels.name = name;
+  kernels.dequantize[0] = DequantizeF32;
+  kernels.dequantize[1] = DequantizeF16;
+  kernels.dequantize[2] = DequantizeQ4_0;
+  kernels.dequantize[3] = DequantizeQ4_1;
+  kernels.dequantize[6] = DequantizeQ5_0;
+  kernels.dequantize[7] = DequantizeQ5_1;
+  kernels.dequantize[8] = DequantizeQ8_0;
+  kernels.dequantize[10] = DequantizeQ2_K;
+  kernels.dequantize[11] = DequantizeQ3_K;
+  kernels.dequantize[12] = DequantizeQ4_K;
+  kernels.dequantize[13] = DequantizeQ5_K;
+  kernels.dequantize[14] = DequantizeQ6_K;
+  kernels.dequantize[20] = DequantizeIQ4_NL;
+  kernels.dequantize[23] = DequantizeIQ4_XS;
+  kernels.dequantize[30] = DequantizeBF16;
+  kernels.dot_tile = DotTile;
+  kernels.dot_accumulate = DotAccumulate;
+  kernels.reduce = Reduce;
+  kernels.rms_norm = RmsNorm;
+  kernels.add_scale = AddScale;
+  kernels.geglu = GeGlu;
+  kernels.softcap = SoftCap;
+  kernels.attend_block = AttendBlock;
+  return kernels;
+}
+
+}  // namespace

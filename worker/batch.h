@@ -1,0 +1,37 @@
+#ifndef FACET_WORKER_BATCH_H_
+#define FACET_WORKER_BATCH_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+
+namespace facet {
+
+// One sequence's pages, by logical page (position / 64). Sliding pages below the window are given
+// back and read kNoPage.
+struct PageTables {
+  static constexpr int32_t kNoPage = -1;
+  std::vector<int32_t> full;
+  std::vector<int32_t> sliding;
+};
+
+// What one step computes: a row for each token, from any number of sequences. Rows of one sequence
+// stand together in ascending position. All on the host.
+struct Batch {
+  std::vector<int32_t> ids;               // [rows]
+  std::vector<int32_t> position;          // [rows]
+  std::vector<int32_t> sequence;          // [rows], an index into `tables`
+  std::vector<const PageTables*> tables;  // [sequences]
+  std::vector<int32_t> output_rows;       // the rows whose logits are wanted, ascending
+
+  int rows() const { return static_cast<int>(ids.size()); }
+
+  // Appends `ids` at positions [first, first + ids.size()) of a sequence. With `want_output`, the
+  // last of them is an output row. `pages` must outlive the step and cover these positions.
+  void Add(absl::Span<const int32_t> ids, int32_t first, const PageTables* pages, bool want_output);
+};
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_BATCH_H_

@@ -1,0 +1,382 @@
+#include "worker/engine.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "worker/sampler.h"
+
+namespace facet {
+
+// One request on its way. computed_len <= tokens.size(); the tokens past it are still to run.
+struct Engine::Sequence {
+  v1::GenerateRequest request;
+  std::shared_ptr<StepSink> sink;
+  uint64_t stream_id = 0;
+
+  std::vector<int32_t> tokens;  // prompt, then generated
+  int prompt_count = 0;
+  int computed_len = 0;
+  bool ended = false;
+  PageTables pages;
+  int sliding_first = 0;  // logical sliding pages below this one are given back
+
+  absl::Time arrival, first_run = absl::InfiniteFuture(), first_token = absl::InfiniteFuture();
+  absl::Time deadline = absl::InfiniteFuture();
+  int preemptions = 0;
+  v1::GenerateReply reply;  // of the step that runs
+
+  int generated_count() const { return static_cast<int>(tokens.size()) - prompt_count; }
+  int sliding_held() const { return static_cast<int>(pages.sliding.size()) - sliding_first; }
+};
+
+namespace {
+
+constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
+
+uint64_t Microseconds(absl::Duration duration) {
+  return static_cast<uint64_t>(std::max<int64_t>(0, absl::ToInt64Microseconds(duration)));
+}
+
+}  // namespace
+
+Engine::Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache)
+    : options_(options), runner_(*runner), cache_(*cache) {
+  CHECK_GE(runner_.options().rows_max, options_.step_tokens_max);
+  CHECK_GE(runner_.options().output_rows_max, options_.running_requests_max);
+  CHECK_LE(options_.context_tokens_max, cache_.plan().context_tokens_max);
+  CHECK_GT(options_.vocab_size, 0);
+}
+
+Engine::~Engine() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Engine::Start() {
+  thread_ = std::thread([this] { Loop(); });
+}
+
+absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
+  if (request.prompt_tokens().empty()) {
+    return absl::InvalidArgumentError("prompt_tokens is empty");
+  }
+  if (request.prompt_tokens_size() >= options_.context_tokens_max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt_tokens has ", request.prompt_tokens_size(),
+                     " ids, which leaves no room in a context of ", options_.context_tokens_max));
+  }
+  const auto vocab_size = static_cast<uint32_t>(options_.vocab_size);
+  for (int i = 0; i < request.prompt_tokens_size(); ++i) {
+    if (request.prompt_tokens(i) >= vocab_size) {
+      return absl::InvalidArgumentError(absl::StrCat("prompt_tokens[", i, "] is ",
+                                                     request.prompt_tokens(i),
+                                                     ", the vocabulary has ", vocab_size));
+    }
+  }
+  for (const uint32_t id : request.stop_tokens()) {
+    if (id >= vocab_size) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("stop_tokens has ", id, ", the vocabulary has ", vocab_size));
+    }
+  }
+  if (request.tokens_max() == 0) return absl::InvalidArgumentError("tokens_max is 0");
+  return ValidateSampling(request.sampling(), options_.vocab_size);
+}
+
+absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<StepSink> sink,
+                            uint64_t stream_id) {
+  RETURN_IF_ERROR(Validate(request));
+  auto sequence = std::make_unique<Sequence>();
+  sequence->request = request;
+  sequence->sink = std::move(sink);
+  sequence->stream_id = stream_id;
+  sequence->tokens.assign(request.prompt_tokens().begin(), request.prompt_tokens().end());
+  sequence->prompt_count = request.prompt_tokens_size();
+  sequence->arrival = options_.clock();
+  if (request.deadline_ms() != 0) {
+    sequence->deadline = sequence->arrival + absl::Milliseconds(request.deadline_ms());
+  }
+  absl::MutexLock lock(&mutex_);
+  if (draining_ || stopping_) return absl::UnavailableError("this worker is stopping");
+  if (waiting_count_ >= options_.waiting_requests_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(waiting_count_, " requests wait already, the most this worker holds"));
+  }
+  ++waiting_count_;
+  ++unfinished_;
+  arrivals_.push_back(std::move(sequence));
+  return absl::OkStatus();
+}
+
+void Engine::Cancel(const StepSink* sink, uint64_t stream_id) {
+  absl::MutexLock lock(&mutex_);
+  cancellations_.push_back({sink, stream_id, /*all=*/false});
+}
+
+void Engine::CancelAll(const StepSink* sink) {
+  absl::MutexLock lock(&mutex_);
+  cancellations_.push_back({sink, 0, /*all=*/true});
+}
+
+void Engine::Drain() {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+}
+
+bool Engine::BlockingWaitIdle(absl::Duration timeout) {
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return unfinished_ == 0; };
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithTimeout(absl::Condition(&idle), timeout);
+}
+
+void Engine::Loop() {
+  PublishLoad();
+  while (TakeInbox()) {
+    step_begin_ = options_.clock();
+    EndCancelledAndLate();
+    Step();
+    Deliver();
+    PublishLoad();
+  }
+  for (auto* queue : {&running_, &waiting_}) {
+    for (auto& sequence : *queue) Finish(*sequence, v1::FINISH_REASON_CANCELLED);
+  }
+  Deliver();
+}
+
+bool Engine::HasWork() const {
+  return stopping_ || !arrivals_.empty() || !cancellations_.empty() || !running_.empty() ||
+         !waiting_.empty() || draining_ != announced_drain_;
+}
+
+bool Engine::TakeInbox() {
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(this, &Engine::HasWork));
+  for (auto& arrival : arrivals_) waiting_.push_back(std::move(arrival));
+  arrivals_.clear();
+  // Both at once, so that a request is never behind its own cancellation.
+  taken_cancellations_ = std::move(cancellations_);
+  cancellations_.clear();
+  return !stopping_;
+}
+
+void Engine::EndCancelledAndLate() {
+  for (auto* queue : {&running_, &waiting_}) {
+    for (auto& sequence : *queue) {
+      const bool cancelled = std::any_of(
+          taken_cancellations_.begin(), taken_cancellations_.end(), [&](const Cancellation& c) {
+            return c.sink == sequence->sink.get() && (c.all || c.stream_id == sequence->stream_id);
+          });
+      if (cancelled) {
+        Finish(*sequence, v1::FINISH_REASON_CANCELLED);
+      } else if (step_begin_ >= sequence->deadline) {
+        Finish(*sequence, v1::FINISH_REASON_DEADLINE);
+      }
+    }
+  }
+  RemoveEnded();
+}
+
+SchedulerSnapshot Engine::Snapshot() const {
+  SchedulerSnapshot snapshot;
+  snapshot.full_free = cache_.full().free_count();
+  snapshot.sliding_free = cache_.sliding().free_count();
+  for (const auto& sequence : running_) {
+    snapshot.sequences.push_back(
+        {sequence->computed_len, static_cast<int>(sequence->tokens.size()), /*running=*/true,
+         static_cast<int32_t>(sequence->pages.full.size()), sequence->sliding_held()});
+  }
+  for (const auto& sequence : waiting_) {
+    snapshot.sequences.push_back({0, static_cast<int>(sequence->tokens.size())});
+  }
+  return snapshot;
+}
+
+void Engine::Step() {
+  for (auto& sequence : running_) FreePagesBelowWindow(*sequence);
+  const StepPlan plan =
+      PlanStep(Snapshot(), {options_.step_tokens_max, options_.running_requests_max});
+  std::vector<Sequence*> order;
+  for (auto* queue : {&running_, &waiting_}) {
+    for (auto& sequence : *queue) order.push_back(sequence.get());
+  }
+  Preempt(plan, order);
+  if (!plan.runs.empty()) Compute(plan, order);
+  RemoveEnded();
+}
+
+void Engine::Preempt(const StepPlan& plan, const std::vector<Sequence*>& order) {
+  for (const int index : plan.preempted) {
+    Sequence& sequence = *order[index];
+    FreePages(sequence);
+    sequence.computed_len = 0;
+    ++sequence.preemptions;
+    const auto found = std::find_if(running_.begin(), running_.end(),
+                                    [&](const auto& other) { return other.get() == &sequence; });
+    CHECK(found != running_.end());
+    waiting_.push_front(std::move(*found));
+    running_.erase(found);
+    absl::MutexLock lock(&mutex_);
+    ++waiting_count_;
+  }
+}
+
+void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) {
+  Batch batch;
+  std::vector<Sequence*> outputs;
+  for (const StepPlan::Run& run : plan.runs) {
+    Sequence& sequence = *order[run.sequence];
+    if (sequence.first_run == absl::InfiniteFuture()) sequence.first_run = step_begin_;
+    TakePages(sequence, run.tokens);
+    const bool last =
+        sequence.computed_len + run.tokens == static_cast<int>(sequence.tokens.size());
+    batch.Add(absl::MakeSpan(sequence.tokens).subspan(sequence.computed_len, run.tokens),
+              sequence.computed_len, &sequence.pages, last);
+    if (last) outputs.push_back(&sequence);
+    // Planned without pages before: admitted now.
+    if (!waiting_.empty() && waiting_.front().get() == &sequence) {
+      running_.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+      absl::MutexLock lock(&mutex_);
+      --waiting_count_;
+    }
+  }
+  const absl::Span<const float> logits = runner_.RunBlocking(batch);
+  for (const StepPlan::Run& run : plan.runs) order[run.sequence]->computed_len += run.tokens;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    Accept(*outputs[i], logits.subspan(i * options_.vocab_size, options_.vocab_size));
+  }
+  const absl::Duration took = options_.clock() - step_begin_;
+  if (took > absl::ZeroDuration()) {
+    const double rate = static_cast<double>(outputs.size()) / absl::ToDoubleSeconds(took);
+    tokens_per_s_ += kRateSmoothing * (rate - tokens_per_s_);
+  }
+}
+
+void Engine::TakePages(Sequence& sequence, int tokens) {
+  const int pages = (sequence.computed_len + tokens + kPageTokens - 1) / kPageTokens;
+  while (static_cast<int>(sequence.pages.full.size()) < pages) {
+    sequence.pages.full.push_back(cache_.full().Take());
+    sequence.pages.sliding.push_back(cache_.sliding().Take());
+  }
+}
+
+void Engine::FreePages(Sequence& sequence) {
+  for (const int32_t page : sequence.pages.full) cache_.full().GiveBack(page);
+  for (const int32_t page : sequence.pages.sliding) {
+    if (page != PageTables::kNoPage) cache_.sliding().GiveBack(page);
+  }
+  sequence.pages = {};
+  sequence.sliding_first = 0;
+}
+
+void Engine::FreePagesBelowWindow(Sequence& sequence) {
+  // The next row sees window - 1 keys before it; the drafter sees one key more.
+  const int first_key = sequence.computed_len - options_.sliding_window_tokens - 1;
+  for (; (sequence.sliding_first + 1) * kPageTokens <= first_key; ++sequence.sliding_first) {
+    int32_t& page = sequence.pages.sliding[sequence.sliding_first];
+    cache_.sliding().GiveBack(page);
+    page = PageTables::kNoPage;
+  }
+}
+
+void Engine::Accept(Sequence& sequence, absl::Span<const float> logits) {
+  const v1::Sampling& sampling = sequence.request.sampling();
+  const int32_t id =
+      Sample(logits, sampling, {sequence.tokens, sequence.prompt_count}, options_.suppressed_ids);
+  sequence.tokens.push_back(id);
+  if (sequence.first_token == absl::InfiniteFuture()) sequence.first_token = options_.clock();
+  touched_.push_back(&sequence);
+  sequence.reply.add_tokens(static_cast<uint32_t>(id));
+  if (sampling.want_logprobs()) {
+    v1::TokenLogprobs* logprobs = sequence.reply.add_logprobs();
+    logprobs->set_logprob(Logprob(logits, id));
+    for (const TokenLogprob& top : TopLogprobs(logits, static_cast<int>(sampling.top_logprobs()))) {
+      logprobs->add_top_ids(static_cast<uint32_t>(top.id));
+      logprobs->add_top_logprobs(top.logprob);
+    }
+  }
+  const auto& stops = sequence.request.stop_tokens();
+  if (std::find(stops.begin(), stops.end(), static_cast<uint32_t>(id)) != stops.end()) {
+    Finish(sequence, v1::FINISH_REASON_STOP);
+  } else if (static_cast<uint32_t>(sequence.generated_count()) >= sequence.request.tokens_max() ||
+             static_cast<int>(sequence.tokens.size()) >= options_.context_tokens_max) {
+    Finish(sequence, v1::FINISH_REASON_LENGTH);
+  }
+}
+
+void Engine::Finish(Sequence& sequence, v1::FinishReason reason) {
+  CHECK(!sequence.ended);
+  sequence.ended = true;
+  FreePages(sequence);
+  const absl::Time now = options_.clock();
+  const absl::Time run = std::min(sequence.first_run, now);
+  const absl::Time token = std::min(sequence.first_token, now);
+  sequence.reply.set_finish_reason(reason);
+  v1::Ledger* ledger = sequence.reply.mutable_ledger();
+  ledger->set_queue_us(Microseconds(run - sequence.arrival));
+  ledger->set_prefill_us(Microseconds(token - run));
+  ledger->set_decode_us(Microseconds(now - token));
+  ledger->set_prompt_tokens(sequence.prompt_count);
+  ledger->set_generated_tokens(sequence.generated_count());
+  ledger->set_preemptions(sequence.preemptions);
+  if (std::find(touched_.begin(), touched_.end(), &sequence) == touched_.end()) {
+    touched_.push_back(&sequence);
+  }
+}
+
+void Engine::RemoveEnded() {
+  // Delivered first: the sequences go away here.
+  Deliver();
+  int waiting = 0, ended = 0;
+  for (auto* queue : {&running_, &waiting_}) {
+    for (auto at = queue->begin(); at != queue->end();) {
+      if (!(*at)->ended) {
+        ++at;
+        continue;
+      }
+      ++ended;
+      waiting += queue == &waiting_ ? 1 : 0;
+      at = queue->erase(at);
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  waiting_count_ -= waiting;
+  unfinished_ -= ended;
+}
+
+void Engine::Deliver() {
+  std::map<StepSink*, std::vector<StepSink::Output>> by_sink;
+  for (Sequence* sequence : touched_) {
+    by_sink[sequence->sink.get()].push_back({sequence->stream_id, std::move(sequence->reply)});
+    sequence->reply.Clear();
+  }
+  touched_.clear();
+  for (auto& [sink, outputs] : by_sink) sink->OnStep(std::move(outputs));
+}
+
+void Engine::PublishLoad() {
+  v1::Load load;
+  load.set_running_requests(running_.size());
+  load.set_full_pages_free(cache_.full().free_count());
+  load.set_full_pages_total(cache_.full().page_count());
+  load.set_sliding_pages_free(cache_.sliding().free_count());
+  load.set_sliding_pages_total(cache_.sliding().page_count());
+  load.set_generated_tokens_per_s(running_.empty() ? 0 : tokens_per_s_);
+  {
+    absl::MutexLock lock(&mutex_);
+    load.set_waiting_requests(waiting_count_);
+    load.set_draining(draining_);
+    announced_drain_ = draining_;
+  }
+  if (options_.on_load) options_.on_load(load);
+}
+
+}  // namespace facet

@@ -1,0 +1,134 @@
+#ifndef FACET_WORKER_ENGINE_H_
+#define FACET_WORKER_ENGINE_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "proto/worker.pb.h"
+#include "worker/batch.h"
+#include "worker/kv_cache.h"
+#include "worker/model_runner.h"
+#include "worker/scheduler.h"
+
+namespace facet {
+
+// Where an engine's results go: one router's session, or one call.
+class StepSink {
+ public:
+  struct Output {
+    uint64_t stream_id;
+    v1::GenerateReply reply;
+  };
+  virtual ~StepSink() = default;
+  // All that one step gave to this sink's requests. Called on the engine's thread: only enqueue.
+  virtual void OnStep(std::vector<Output> outputs) = 0;
+};
+
+struct EngineOptions {
+  int running_requests_max = 64;   // requests that hold pages at once
+  int waiting_requests_max = 256;  // requests that wait for pages; one more is refused
+  int step_tokens_max = 512;       // rows of one step
+  int vocab_size = 0;
+  int context_tokens_max = 0;  // prompt and answer of one request together
+  int sliding_window_tokens = 0;
+  std::vector<int> suppressed_ids;  // never generated
+  std::function<absl::Time()> clock = absl::Now;
+  // Hears the load after each step that changed it. On the engine's thread: only enqueue.
+  std::function<void(const v1::Load&)> on_load;
+};
+
+// Runs requests by continuous batching: one thread takes what came in, plans a step, computes it,
+// samples, and hands the tokens out. Submit, Cancel, CancelAll and Drain may be called by any
+// thread; they only enqueue.
+//
+// Every request ends with exactly one reply that has a finish_reason: stop, length, cancelled,
+// deadline or error; and each of them gives its pages back. Tokens do not depend on what else runs.
+class Engine {
+ public:
+  // `runner` and `cache` must outlive the engine, and belong to its thread from Start on.
+  Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache);
+  // Ends what still runs as cancelled, then stops the thread.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  void Start();
+
+  // Takes a request whose tokens go to `sink` under `stream_id`, unique for that sink.
+  // INVALID_ARGUMENT names the field; RESOURCE_EXHAUSTED: too many wait; UNAVAILABLE: draining.
+  // The engine holds `sink` until the request has ended.
+  absl::Status Submit(const v1::GenerateRequest& request, std::shared_ptr<StepSink> sink,
+                      uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Unknown ids are ignored: the request may just have ended.
+  void Cancel(const StepSink* sink, uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CancelAll(const StepSink* sink) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Refuses new requests from now on; those taken go on.
+  void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
+  // True when nothing runs or waits within `timeout`.
+  bool BlockingWaitIdle(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const EngineOptions& options() const { return options_; }
+
+ private:
+  struct Sequence;
+  struct Cancellation {
+    const StepSink* sink;
+    uint64_t stream_id;
+    bool all;
+  };
+
+  absl::Status Validate(const v1::GenerateRequest& request) const;
+
+  // --- The engine's thread. ---
+  void Loop();
+  // Moves what came in out of the inbox; waits while there is nothing to do. False: stop.
+  bool TakeInbox() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void EndCancelledAndLate();
+  void Step();
+  SchedulerSnapshot Snapshot() const;
+  void Preempt(const StepPlan& plan, const std::vector<Sequence*>& order);
+  void Compute(const StepPlan& plan, const std::vector<Sequence*>& order);
+  void TakePages(Sequence& sequence, int tokens);
+  void FreePages(Sequence& sequence);
+  void FreePagesBelowWindow(Sequence& sequence);
+  void Accept(Sequence& sequence, absl::Span<const float> logits);
+  void Finish(Sequence& sequence, v1::FinishReason reason);
+  void RemoveEnded();
+  void Deliver();
+  void PublishLoad();
+
+  const EngineOptions options_;
+  ModelRunner& runner_;
+  KvCache& cache_;
+  std::thread thread_;
+
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<Sequence>> arrivals_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Cancellation> cancellations_ ABSL_GUARDED_BY(mutex_);
+  int unfinished_ ABSL_GUARDED_BY(mutex_) = 0;     // taken and not yet ended
+  int waiting_count_ ABSL_GUARDED_BY(mutex_) = 0;  // arrivals_ and waiting_
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+
+  // The engine's thread alone.
+  std::deque<std::unique_ptr<Sequence>> running_;  // by admission
+  std::deque<std::unique_ptr<Sequence>> waiting_;  // by arrival; preempted ones at the head
+  std::vector<Cancellation> taken_cancellations_;  // of this step
+  std::vector<Sequence*> touched_;                 // those with output of this step
+  absl::Time step_begin_;
+  double tokens_per_s_ = 0;  // a moving average over steps
+  bool announced_drain_ = false;
+};
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_ENGINE_H_

@@ -1,0 +1,182 @@
+// The decoder against the golden values: what transformers computed in float32 on tiny random
+// models (tests/testdata/golden). The bounds are those of the golden set: logits and log
+// probabilities within 5e-3, ids equal wherever the reference's lead is over 1e-2.
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/dequantize.h"
+#include "model/json.h"
+#include "model/mapped_file.h"
+#include "model/safetensors.h"
+#include "worker/loaded_model.h"
+#include "worker/scorer.h"
+
+namespace facet {
+namespace {
+
+namespace json = boost::json;
+
+constexpr float kLogprobBound = 5e-3f;
+constexpr float kLeadBound = 1e-2f;
+constexpr char kFolder[] = "tests/testdata/golden/";
+
+json::value ReadJson(const std::string& name) {
+  std::ifstream in(kFolder + name);
+  std::stringstream text;
+  text << in.rdbuf();
+  return ParseJson(text.str(), name).value();
+}
+
+std::vector<int32_t> Ints(const json::value& array) {
+  return json::value_to<std::vector<int32_t>>(array);
+}
+
+// The arrays of one golden file, by name.
+class Arrays {
+ public:
+  explicit Arrays(const std::string& name) : file_(MappedFile::Open(kFolder + name).value()) {
+    const auto tensors = ParseSafetensors(file_->bytes());
+    for (const SafetensorsTensor& tensor : *tensors) tensors_[tensor.name] = tensor;
+  }
+  template <typename T>
+  std::vector<T> Get(const std::string& name) const {
+    const SafetensorsTensor& tensor = tensors_.at(name);
+    std::vector<T> values(tensor.data.size() / sizeof(T));
+    std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
+    return values;
+  }
+  const std::map<std::string, SafetensorsTensor>& tensors() const { return tensors_; }
+
+ private:
+  std::unique_ptr<MappedFile> file_;
+  std::map<std::string, SafetensorsTensor> tensors_;
+};
+
+LoadedModel Load(const std::string& name, const std::string& cpu_path = "auto") {
+  LoadOptions options;
+  options.threads = 2;
+  options.cpu_path = cpu_path;
+  options.kv.memory_bytes = 64 << 20;
+  auto model = LoadModel(kFolder + name, options);
+  EXPECT_OK(model);
+  return *std::move(model);
+}
+
+// The reference's best eight at every position have the log probabilities that it says.
+void ExpectTopLogprobs(LoadedModel& model, const std::vector<int32_t>& ids, const Arrays& golden,
+                       const std::string& name) {
+  const int vocab_size = model.config().vocab_size;
+  ASSERT_OK_AND_ASSIGN(const Score score,
+                       BlockingScore(*model.runner, *model.cache, vocab_size, ids, vocab_size));
+  const std::vector<int32_t> top_ids = golden.Get<int32_t>(name + ".top_ids");
+  const std::vector<float> top_logprobs = golden.Get<float>(name + ".top_logprobs");
+  ASSERT_EQ(top_ids.size(), ids.size() * 8);
+  float worst = 0;
+  for (size_t t = 0; t < ids.size(); ++t) {
+    std::vector<float> by_id(vocab_size);
+    for (const TokenLogprob& top : score.top[t]) by_id[top.id] = top.logprob;
+    for (int i = 0; i < 8; ++i) {
+      worst = std::max(worst, std::abs(by_id[top_ids[t * 8 + i]] - top_logprobs[t * 8 + i]));
+    }
+    if (top_logprobs[t * 8] - top_logprobs[t * 8 + 1] > kLeadBound) {
+      EXPECT_EQ(score.top[t][0].id, top_ids[t * 8]) << name << " position " << t;
+    }
+  }
+  EXPECT_LE(worst, kLogprobBound) << name;
+  std::printf("%s: greatest difference %.2e\n", name.c_str(), worst);
+}
+
+class GoldenTextTest : public ::testing::TestWithParam<std::string> {};
+
+// Given the prompts of the text set, from GGUF and from safetensors, expect the reference's
+// probabilities.
+TEST_P(GoldenTextTest, LogprobsAreTheReferences) {
+  LoadedModel model = Load(GetParam());
+  const Arrays golden("text.safetensors");
+  const json::value text = ReadJson("text.json");
+  int index = 0;
+  for (const json::value& entry : text.at("cases").as_array()) {
+    ExpectTopLogprobs(model, Ints(entry.at("ids")), golden, absl::StrCat("case", index++));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, GoldenTextTest, ::testing::Values("model.gguf", "model"),
+                         [](const auto& info) {
+                           return info.param == "model" ? "Safetensors" : "Gguf";
+                         });
+
+class GoldenQuantTest : public ::testing::TestWithParam<std::string> {};
+
+// Given files of quantised blocks, expect decoded rows exact to 1e-6 of the value.
+TEST_P(GoldenQuantTest, RowsDecodeExactly) {
+  const Arrays golden(absl::StrCat("quant/", GetParam(), ".safetensors"));
+  ASSERT_OK_AND_ASSIGN(const auto file,
+                       ModelFile::Open(absl::StrCat(kFolder, "quant/", GetParam(), ".gguf")));
+  int compared = 0;
+  for (const auto& [name, tensor] : golden.tensors()) {
+    if (name.rfind("rows.", 0) != 0) continue;
+    const Tensor* stored = file->Find(name.substr(5));
+    ASSERT_NE(stored, nullptr) << name;
+    const int64_t columns = stored->shape[0], rows = stored->shape[1];
+    const std::vector<float> expected = golden.Get<float>(name);
+    const int64_t picked[] = {0, rows / 2, rows - 1};
+    for (int i = 0; i < 3; ++i) {
+      std::vector<float> row(columns);
+      Dequantize(stored->type, stored->data.data() + picked[i] * RowBytes(stored->type, columns),
+                 columns, row.data());
+      for (int64_t k = 0; k < columns; ++k) {
+        const float value = expected[i * columns + k];
+        ASSERT_NEAR(row[k], value, 1e-6f * std::abs(value)) << name << " row " << picked[i];
+        ++compared;
+      }
+    }
+  }
+  EXPECT_GT(compared, 10000);
+}
+
+// Given files of quantised blocks, expect the probabilities of the exactly decoded weights.
+TEST_P(GoldenQuantTest, LogprobsAreTheReferences) {
+  LoadedModel model = Load(absl::StrCat("quant/", GetParam(), ".gguf"));
+  const Arrays golden(absl::StrCat("quant/", GetParam(), ".safetensors"));
+  const json::value quant = ReadJson("quant.json");
+  int index = 0;
+  for (const json::value& ids : quant.at("prompts").as_array()) {
+    ExpectTopLogprobs(model, Ints(ids), golden, absl::StrCat("case", index++));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, GoldenQuantTest, ::testing::Values("q4_0", "q4_k_m", "q8_0"),
+                         [](const auto& info) { return info.param; });
+
+// Given both instruction sets, expect equal bits: they are one numerics class.
+TEST(GoldenPathTest, InstructionSetsGiveEqualBits) {
+  if (!__builtin_cpu_supports("avx512dq")) GTEST_SKIP() << "no AVX-512 on this processor";
+  const json::value quant = ReadJson("quant.json");
+  for (const char* name : {"q4_k_m", "q8_0"}) {
+    const std::string file = absl::StrCat("quant/", name, ".gguf");
+    LoadedModel narrow = Load(file, "avx2"), wide = Load(file, "avx512");
+    for (const json::value& ids : quant.at("prompts").as_array()) {
+      const int vocab_size = narrow.config().vocab_size;
+      ASSERT_OK_AND_ASSIGN(const Score a,
+                           BlockingScore(*narrow.runner, *narrow.cache, vocab_size, Ints(ids), 0));
+      ASSERT_OK_AND_ASSIGN(const Score b,
+                           BlockingScore(*wide.runner, *wide.cache, vocab_size, Ints(ids), 0));
+      EXPECT_EQ(a.logprobs, b.logprobs);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace facet

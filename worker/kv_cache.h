@@ -1,0 +1,66 @@
+#ifndef FACET_WORKER_KV_CACHE_H_
+#define FACET_WORKER_KV_CACHE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+#include "model/config.h"
+#include "worker/page_pool.h"
+
+namespace facet {
+
+// How many pages each pool gets. Full layers keep a sequence's whole context, sliding layers only
+// its window, so the two are counted apart.
+struct KvPlan {
+  int32_t full_pages = 0;
+  int32_t sliding_pages = 0;
+  int64_t full_page_bytes = 0;     // over all full layers
+  int64_t sliding_page_bytes = 0;  // over all sliding layers
+  int context_tokens_max = 0;      // the longest sequence that fits
+  int64_t bytes() const {
+    return full_pages * full_page_bytes + sliding_pages * sliding_page_bytes;
+  }
+};
+
+struct KvPlanOptions {
+  int64_t memory_bytes = int64_t{2} << 30;
+  int context_tokens_max = 0;     // 0: the model's own, as far as memory allows
+  int running_requests_max = 64;  // no more sequences than this are planned for
+  int step_tokens_max = 512;      // rows of one step: a sequence's sliding pages span window + step
+};
+
+// Splits the memory so that both pools run out at about the same time. RESOURCE_EXHAUSTED says how
+// much even one sequence needs.
+absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& options);
+
+// Pages that one sequence of `tokens` can hold at most in the sliding pool.
+int32_t SlidingPagesMax(const TextConfig& config, int step_tokens_max, int tokens);
+
+// The planned memory and the free lists of both pools. Owned by the engine's thread; `device` must
+// outlive it. Memory is taken once, here.
+class KvCache {
+ public:
+  static absl::StatusOr<KvCache> Make(const TextConfig& config, const KvPlan& plan, Device& device);
+
+  const KvPlan& plan() const { return plan_; }
+  PagePool& full() { return full_; }
+  PagePool& sliding() { return sliding_; }
+  const KvLayer& layer(int index) const { return layers_[index]; }
+
+ private:
+  explicit KvCache(const KvPlan& plan)
+      : plan_(plan), full_(plan.full_pages), sliding_(plan.sliding_pages) {}
+
+  KvPlan plan_;
+  PagePool full_;
+  PagePool sliding_;
+  std::vector<KvLayer> layers_;
+  std::vector<DeviceBuffer> buffers_;
+};
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_KV_CACHE_H_

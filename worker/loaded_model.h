@@ -1,0 +1,44 @@
+#ifndef FACET_WORKER_LOADED_MODEL_H_
+#define FACET_WORKER_LOADED_MODEL_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+#include "model/model_file.h"
+#include "model/vocabulary.h"
+#include "worker/kv_cache.h"
+#include "worker/model_runner.h"
+#include "worker/weights.h"
+
+namespace facet {
+
+struct LoadOptions {
+  std::string device = "cpu";
+  int threads = 0;                // 0: one for each processor this process may use
+  std::string cpu_path = "auto";  // instruction set of the CPU device
+  KvPlanOptions kv;
+};
+
+// A model ready to run on one device: everything an engine or a scorer stands on, in the order in
+// which it depends on each other. Owned by who uses it; not thread-safe beyond its const parts.
+struct LoadedModel {
+  std::unique_ptr<ModelFile> file;
+  std::shared_ptr<const Vocabulary> vocabulary;  // shared with the engine's callers; null if the
+                                                 // file has no tokenizer
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Weights> weights;
+  std::unique_ptr<KvCache> cache;
+  std::unique_ptr<ModelRunner> runner;
+
+  const TextConfig& config() const { return weights->config; }
+};
+
+// Maps the file and plans and takes the KV memory; weights come in as they are touched. Errors name
+// the file, tensor, key or flag.
+absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options);
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_LOADED_MODEL_H_

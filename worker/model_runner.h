@@ -1,0 +1,41 @@
+#ifndef FACET_WORKER_MODEL_RUNNER_H_
+#define FACET_WORKER_MODEL_RUNNER_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/device.h"
+#include "worker/batch.h"
+#include "worker/kv_cache.h"
+#include "worker/weights.h"
+
+namespace facet {
+
+struct ModelRunnerOptions {
+  int rows_max = 512;        // rows of one step
+  int output_rows_max = 64;  // rows of one step whose logits are wanted
+};
+
+// Runs the text decoder over one batch at a time: the order of operations of Gemma 4
+// (modeling_gemma4_unified.py, Gemma4UnifiedDecoderLayer.forward). Owns the activations; `weights`,
+// `cache` and `device` must outlive it. Used by one thread, the engine's.
+class ModelRunner {
+ public:
+  static absl::StatusOr<std::unique_ptr<ModelRunner>> Make(const Weights* weights, KvCache* cache,
+                                                           Device* device,
+                                                           const ModelRunnerOptions& options);
+  virtual ~ModelRunner() = default;
+
+  // Computes the batch, writes its keys and values, and gives back the logits of its output rows:
+  // host, [output rows, vocabulary], after the soft-cap, nothing suppressed. Valid until the next
+  // call. REQUIRES: 1 to rows_max rows, at most output_rows_max outputs, ids in the vocabulary,
+  // pages for all positions.
+  virtual absl::Span<const float> RunBlocking(const Batch& batch) = 0;
+
+  virtual const ModelRunnerOptions& options() const = 0;
+};
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_MODEL_RUNNER_H_

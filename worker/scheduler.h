@@ -1,0 +1,52 @@
+#ifndef FACET_WORKER_SCHEDULER_H_
+#define FACET_WORKER_SCHEDULER_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace facet {
+
+// What the scheduler knows of one sequence.
+// computed_len <= token_count: the tokens whose keys and values are stored, and all there are.
+struct SchedulerSequence {
+  int computed_len = 0;
+  int token_count = 0;
+  bool running = false;      // it holds pages; otherwise it waits and holds none
+  int32_t full_held = 0;     // full pages it holds
+  int32_t sliding_held = 0;  // sliding pages it holds, those given back not counted
+};
+
+struct SchedulerSnapshot {
+  // In order of precedence: those that run by admission, then those that wait by arrival.
+  std::vector<SchedulerSequence> sequences;
+  int32_t full_free = 0;
+  int32_t sliding_free = 0;
+};
+
+struct SchedulerLimits {
+  int step_tokens_max = 512;      // rows of one step
+  int running_requests_max = 64;  // sequences that hold pages at once
+};
+
+// What to do in the next step. Indices are those of the snapshot.
+struct StepPlan {
+  struct Run {
+    int sequence;
+    int tokens;  // from computed_len on; at least 1
+  };
+  std::vector<Run> runs;
+  std::vector<int>
+      preempted;  // give all pages back first; they wait again, at the head of the queue
+};
+
+// Plans one step: a pure function. Each sequence with one token left to compute (a decode) gets it;
+// what is left of the step's tokens goes to prefills in order of precedence, in chunks. Where pages
+// run out, the last admitted sequence is preempted, so the first always goes on. A waiting
+// sequence is admitted when pages for all its tokens are free.
+// Guarantee: if any sequence has tokens to compute and fits into the empty pools, `runs` is not
+// empty. At most one run for each sequence.
+StepPlan PlanStep(const SchedulerSnapshot& snapshot, const SchedulerLimits& limits);
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_SCHEDULER_H_

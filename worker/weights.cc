@@ -1,0 +1,132 @@
+#include "worker/weights.h"
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "kernels/dequantize.h"
+
+namespace facet {
+namespace {
+
+// Takes tensors out of a file by name, checks their shapes and puts them on the device.
+class Loader {
+ public:
+  Loader(const ModelFile& file, Device& device, Weights& weights)
+      : file_(file), device_(device), weights_(weights) {}
+
+  absl::StatusOr<Weight> Matrix(const std::string& name, int64_t rows, int64_t columns) {
+    ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {columns, rows}));
+    if (columns % InfoOf(tensor->type).block_elements != 0) return WrongShape(*tensor);
+    return device_.LoadWeight(tensor->type, rows, columns, tensor->data.data());
+  }
+
+  absl::StatusOr<std::vector<float>> HostVector(const std::string& name, int64_t size) {
+    ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {size}));
+    std::vector<float> values(size);
+    Dequantize(tensor->type, tensor->data.data(), size, values.data());
+    for (const float value : values) {
+      if (!std::isfinite(value)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(file_.path(), ": tensor '", name, "' holds a value that is not finite"));
+      }
+    }
+    return values;
+  }
+
+  absl::StatusOr<const float*> Vector(const std::string& name, int64_t size) {
+    ASSIGN_OR_RETURN(const std::vector<float> values, HostVector(name, size));
+    const int64_t bytes = size * static_cast<int64_t>(sizeof(float));
+    ASSIGN_OR_RETURN(DeviceBuffer buffer, device_.Allocate(bytes));
+    device_.CopyToDevice(buffer.get(), values.data(), bytes);
+    weights_.buffers.push_back(std::move(buffer));
+    return static_cast<const float*>(weights_.buffers.back().get());
+  }
+
+ private:
+  absl::StatusOr<const Tensor*> Find(const std::string& name, std::vector<int64_t> shape) {
+    const Tensor* tensor = file_.Find(name);
+    if (tensor == nullptr) {
+      return absl::NotFoundError(absl::StrCat(file_.path(), ": tensor '", name, "' is missing"));
+    }
+    if (tensor->shape != shape) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          file_.path(), ": tensor '", name, "' has shape [", absl::StrJoin(tensor->shape, ", "),
+          "], the metadata ask for [", absl::StrJoin(shape, ", "), "]"));
+    }
+    return tensor;
+  }
+
+  absl::Status WrongShape(const Tensor& tensor) const {
+    return absl::InvalidArgumentError(absl::StrCat(file_.path(), ": tensor '", tensor.name,
+                                                   "' has rows that are no whole blocks of ",
+                                                   InfoOf(tensor.type).name));
+  }
+
+  const ModelFile& file_;
+  Device& device_;
+  Weights& weights_;
+};
+
+absl::StatusOr<LayerWeights> LoadLayer(Loader& loader, const TextConfig& config, int index) {
+  const LayerConfig& layer = config.layers[index];
+  const int64_t hidden = config.hidden_size, feed_forward = config.feed_forward_size;
+  const int64_t queries = int64_t{config.query_heads} * layer.head_dim;
+  const int64_t keys = int64_t{layer.kv_heads} * layer.head_dim;
+  const auto name = [index](absl::string_view part) {
+    return absl::StrCat("blk.", index, ".", part, ".weight");
+  };
+  LayerWeights weights;
+  ASSIGN_OR_RETURN(weights.attention_norm, loader.Vector(name("attn_norm"), hidden));
+  ASSIGN_OR_RETURN(weights.post_attention_norm, loader.Vector(name("post_attention_norm"), hidden));
+  ASSIGN_OR_RETURN(weights.feed_forward_norm, loader.Vector(name("ffn_norm"), hidden));
+  ASSIGN_OR_RETURN(weights.post_feed_forward_norm, loader.Vector(name("post_ffw_norm"), hidden));
+  ASSIGN_OR_RETURN(weights.query_norm, loader.Vector(name("attn_q_norm"), layer.head_dim));
+  ASSIGN_OR_RETURN(weights.key_norm, loader.Vector(name("attn_k_norm"), layer.head_dim));
+  ASSIGN_OR_RETURN(weights.query, loader.Matrix(name("attn_q"), queries, hidden));
+  ASSIGN_OR_RETURN(weights.key, loader.Matrix(name("attn_k"), keys, hidden));
+  if (layer.sliding) {
+    ASSIGN_OR_RETURN(weights.value, loader.Matrix(name("attn_v"), keys, hidden));
+  }
+  ASSIGN_OR_RETURN(weights.output, loader.Matrix(name("attn_output"), hidden, queries));
+  ASSIGN_OR_RETURN(weights.gate, loader.Matrix(name("ffn_gate"), feed_forward, hidden));
+  ASSIGN_OR_RETURN(weights.up, loader.Matrix(name("ffn_up"), feed_forward, hidden));
+  ASSIGN_OR_RETURN(weights.down, loader.Matrix(name("ffn_down"), hidden, feed_forward));
+  ASSIGN_OR_RETURN(const std::vector<float> scale,
+                   loader.HostVector(name("layer_output_scale"), 1));
+  weights.scale = scale[0];
+  return weights;
+}
+
+int FullHeadDim(const TextConfig& config) {
+  for (const LayerConfig& layer : config.layers) {
+    if (!layer.sliding) return layer.head_dim;
+  }
+  return 0;
+}
+
+}  // namespace
+
+absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device) {
+  Weights weights;
+  ASSIGN_OR_RETURN(weights.config, ReadTextConfig(file.metadata()));
+  const TextConfig& config = weights.config;
+  Loader loader(file, device, weights);
+  ASSIGN_OR_RETURN(weights.embedding,
+                   loader.Matrix("token_embd.weight", config.vocab_size, config.hidden_size));
+  ASSIGN_OR_RETURN(weights.output_norm, loader.Vector("output_norm.weight", config.hidden_size));
+  if (const int head_dim = FullHeadDim(config); head_dim > 0) {
+    ASSIGN_OR_RETURN(weights.rope_divisors, loader.HostVector("rope_freqs.weight", head_dim / 2));
+  }
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    ASSIGN_OR_RETURN(LayerWeights layer, LoadLayer(loader, config, static_cast<int>(i)));
+    weights.layers.push_back(layer);
+  }
+  return weights;
+}
+
+}  // namespace facet

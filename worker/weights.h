@@ -1,0 +1,47 @@
+#ifndef FACET_WORKER_WEIGHTS_H_
+#define FACET_WORKER_WEIGHTS_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+#include "model/config.h"
+#include "model/model_file.h"
+
+namespace facet {
+
+// One decoder layer's weights on the device. H is the hidden size, D the layer's head dimension.
+struct LayerWeights {
+  const float* attention_norm;          // device, [H]
+  const float* post_attention_norm;     // device, [H]
+  const float* feed_forward_norm;       // device, [H]
+  const float* post_feed_forward_norm;  // device, [H]
+  const float* query_norm;              // device, [D]
+  const float* key_norm;                // device, [D]
+  Weight query;                         // [query heads * D, H]
+  Weight key;                           // [KV heads * D, H]
+  Weight value;                         // [KV heads * D, H]; no data on full layers: the key serves
+  Weight output;                        // [H, query heads * D]
+  Weight gate, up;                      // [feed forward, H]
+  Weight down;                          // [H, feed forward]
+  float scale;                          // multiplies the residual stream at the layer's end
+};
+
+// A text decoder's weights on a device. Owns the small vectors; matrices may lie in the ModelFile's
+// mapping, so `file` and `device` must outlive this. Immutable.
+struct Weights {
+  TextConfig config;
+  Weight embedding;                  // [vocabulary, H]; also the head
+  const float* output_norm;          // device, [H]
+  std::vector<float> rope_divisors;  // host, [D of full layers / 2]: the angle is divided by it
+  std::vector<LayerWeights> layers;
+  std::vector<DeviceBuffer> buffers;
+};
+
+// NOT_FOUND or INVALID_ARGUMENT names the tensor that is missing or of another shape than the
+// metadata says.
+absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device);
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_WEIGHTS_H_
