@@ -67,7 +67,7 @@ class Generation {
   struct Choice {
     std::unique_ptr<Relay> relay;
     std::string echo;
-    Clock::time_point last_token;
+    Clock::time_point last_token = {};
     bool started = false;
   };
 
