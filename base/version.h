@@ -3,6 +3,7 @@
 
 namespace facet {
 
+// Of all binaries; semantic versioning.
 inline constexpr char kVersion[] = "0.1.0";
 
 }  // namespace facet

@@ -1,0 +1,89 @@
+#include "router/api_error.h"
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <optional>
+
+#include "absl/strings/cord.h"
+
+namespace facet {
+namespace {
+
+constexpr char kParam[] = "facet/param";
+constexpr char kCode[] = "facet/code";
+
+std::string Payload(const absl::Status& status, const char* name) {
+  const auto payload = status.GetPayload(name);
+  return payload.has_value() ? std::string(*payload) : std::string();
+}
+
+// OpenAI's `type` says whose fault it is.
+const char* TypeOf(int http_status) {
+  if (http_status == 401 || http_status == 403) return "authentication_error";
+  if (http_status == 429) return "rate_limit_error";
+  return http_status < 500 ? "invalid_request_error" : "server_error";
+}
+
+boost::json::value TextOrNull(absl::string_view text) {
+  if (text.empty()) return nullptr;
+  return boost::json::string(text.data(), text.size());
+}
+
+std::string Body(int http_status, absl::string_view message, absl::string_view param,
+                 absl::string_view code) {
+  boost::json::object error;
+  error["message"] = boost::json::string(message.data(), message.size());
+  error["type"] = TypeOf(http_status);
+  error["param"] = TextOrNull(param);
+  error["code"] = TextOrNull(code);
+  return boost::json::serialize(boost::json::object{{"error", std::move(error)}});
+}
+
+}  // namespace
+
+absl::Status InvalidParam(absl::string_view param, absl::string_view message,
+                          absl::string_view code) {
+  return WithParam(absl::InvalidArgumentError(message), param, code);
+}
+
+absl::Status WithParam(absl::Status status, absl::string_view param, absl::string_view code) {
+  if (!param.empty()) status.SetPayload(kParam, absl::Cord(param));
+  if (!code.empty()) status.SetPayload(kCode, absl::Cord(code));
+  return status;
+}
+
+std::string ParamOf(const absl::Status& status) { return Payload(status, kParam); }
+std::string CodeOf(const absl::Status& status) { return Payload(status, kCode); }
+
+int HttpStatusOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return 400;
+    case absl::StatusCode::kNotFound:
+      return 404;
+    case absl::StatusCode::kResourceExhausted:
+      return 429;
+    case absl::StatusCode::kUnavailable:
+      return 503;
+    case absl::StatusCode::kDeadlineExceeded:
+      return 504;
+    case absl::StatusCode::kCancelled:
+      return 499;  // Nobody reads it: the client is gone.
+    default:
+      return 500;
+  }
+}
+
+int RetryAfterSeconds(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ? 1 : 0;
+}
+
+std::string ErrorBody(const absl::Status& status) {
+  return Body(HttpStatusOf(status), status.message(), ParamOf(status), CodeOf(status));
+}
+
+std::string ErrorBody(int http_status, absl::string_view message) {
+  return Body(http_status, message, "", "");
+}
+
+}  // namespace facet

@@ -1,0 +1,177 @@
+#include "router/generation.h"
+
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/random/random.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "router/prompt_builder.h"
+
+namespace facet {
+namespace {
+
+double SecondsBetween(std::chrono::steady_clock::time_point from,
+                      std::chrono::steady_clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+uint64_t DrawSeed() {
+  static thread_local absl::BitGen random;
+  return absl::Uniform<uint64_t>(random);
+}
+
+// The label in facet_requests_total.
+const char* OutcomeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return "finished";
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+      return "invalid";
+    case absl::StatusCode::kResourceExhausted:
+      return "shed";
+    case absl::StatusCode::kUnavailable:
+      return "unavailable";
+    case absl::StatusCode::kDeadlineExceeded:
+      return "deadline";
+    default:
+      return "error";
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
+    WorkerPool& pool, RouterMetrics& metrics, GenerationRequest request,
+    boost::asio::any_io_executor executor) {
+  std::shared_ptr<const ServedModel> model = pool.model();
+  if (model == nullptr) {
+    const absl::Status status = absl::UnavailableError("No worker is ready; try again later.");
+    CountRefused(metrics, request.endpoint, status);
+    return status;
+  }
+  auto generation = std::unique_ptr<Generation>(
+      new Generation(metrics, std::move(request), std::move(model), std::move(executor)));
+  generation->error_ = generation->StartChoices(pool);
+  if (!generation->error_.ok()) return generation->error_;
+  return generation;
+}
+
+void Generation::CountRefused(RouterMetrics& metrics, const char* endpoint,
+                              const absl::Status& status) {
+  metrics.CountRequest(endpoint, OutcomeOf(status));
+  if (absl::IsResourceExhausted(status)) {
+    metrics.shed_requests.Add({{"reason", "workers_full"}}).Increment();
+  } else if (absl::IsUnavailable(status)) {
+    metrics.shed_requests.Add({{"reason", "no_worker"}}).Increment();
+  }
+}
+
+Generation::Generation(RouterMetrics& metrics, GenerationRequest request,
+                       std::shared_ptr<const ServedModel> model,
+                       boost::asio::any_io_executor executor)
+    : metrics_(metrics),
+      request_(std::move(request)),
+      model_(std::move(model)),
+      wake_(std::make_shared<Wake>(std::move(executor))) {
+  metrics_.requests_running.Increment();
+}
+
+Generation::~Generation() {
+  metrics_.requests_running.Decrement();
+  metrics_.request_duration_seconds.Observe(SecondsBetween(received_, Clock::now()));
+  const Usage used = usage();
+  metrics_.generated_tokens.Increment(used.completion_tokens);
+  if (!error_.ok()) {
+    CountRefused(metrics_, request_.endpoint, error_);
+  } else if (abandoned_ || !done()) {
+    metrics_.CountRequest(request_.endpoint, "cancelled");
+  } else {
+    metrics_.CountRequest(request_.endpoint, deadline_ ? "deadline" : "finished");
+  }
+}
+
+absl::Status Generation::StartChoices(WorkerPool& pool) {
+  ASSIGN_OR_RETURN(std::vector<BuiltChoice> built, BuildChoices(*model_, request_, DrawSeed));
+  for (BuiltChoice& choice : built) {
+    OutputText::Options options;
+    options.parse_chat = request_.parse_chat;
+    options.parser.starts_in_channel = choice.starts_in_channel;
+    options.parser.parse_tool_calls = request_.parse_tool_calls;
+    options.stop = request_.stop;
+    auto relay = std::make_unique<Relay>(
+        pool, std::move(choice.request), OutputText(model_->vocabulary, options),
+        [wake = wake_] { wake->Set(); }, metrics_, Relay::Options());
+    RETURN_IF_ERROR(relay->Start());
+    choices_.push_back(Choice{std::move(relay), std::move(choice.echo)});
+  }
+  metrics_.prompt_tokens.Increment(usage().prompt_tokens);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Generation::ChoiceDelta>> Generation::Take() {
+  std::vector<ChoiceDelta> deltas;
+  for (int i = 0; i < choice_count(); ++i) {
+    Choice& choice = choices_[i];
+    if (choice.relay->done()) continue;
+    ChoiceDelta next{i, RelayDelta()};
+    error_.Update(choice.relay->Take(next.delta));
+    if (!error_.ok()) {
+      for (Choice& other : choices_) other.relay->Cancel();
+      return error_;
+    }
+    const bool last = next.delta.finish_reason != v1::FINISH_REASON_UNSPECIFIED;
+    if (next.delta.tokens.empty() && next.delta.text.empty() && !last) continue;
+    Measure(choice, next.delta);
+    deltas.push_back(std::move(next));
+  }
+  return deltas;
+}
+
+// Tokens that came in one message (drafts) share the time since the one before.
+void Generation::Measure(Choice& choice, const RelayDelta& delta) {
+  const Clock::time_point now = Clock::now();
+  if (!delta.tokens.empty()) {
+    if (!first_token_seen_) {
+      metrics_.time_to_first_token_seconds.Observe(SecondsBetween(received_, now));
+    }
+    first_token_seen_ = true;
+    if (choice.started) {
+      const double each = SecondsBetween(choice.last_token, now) / delta.tokens.size();
+      for (size_t i = 0; i < delta.tokens.size(); ++i) {
+        metrics_.inter_token_latency_seconds.Observe(each);
+      }
+    }
+    choice.started = true;
+    choice.last_token = now;
+  }
+  if (delta.finish_reason == v1::FINISH_REASON_UNSPECIFIED) return;
+  deadline_ |= delta.finish_reason == v1::FINISH_REASON_DEADLINE;
+  metrics_.queue_wait_seconds.Observe(choice.relay->ledger().queue_us() * 1e-6);
+}
+
+void Generation::Abandon() {
+  abandoned_ = true;
+  for (Choice& choice : choices_) choice.relay->Cancel();
+  wake_->Set();
+}
+
+bool Generation::done() const {
+  return absl::c_all_of(choices_, [](const Choice& choice) { return choice.relay->done(); });
+}
+
+// A prompt counts once, however many answers it has.
+Usage Generation::usage() const {
+  Usage usage;
+  for (int i = 0; i < choice_count(); ++i) {
+    const Relay& relay = *choices_[i].relay;
+    usage.completion_tokens += relay.generated_tokens();
+    if (i % request_.choices_per_prompt != 0) continue;
+    usage.prompt_tokens += relay.prompt_tokens();
+    usage.cached_prompt_tokens += static_cast<int>(relay.ledger().cached_tokens());
+  }
+  return usage;
+}
+
+}  // namespace facet

@@ -1,0 +1,93 @@
+#ifndef FACET_ROUTER_GENERATION_H_
+#define FACET_ROUTER_GENERATION_H_
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "router/metrics.h"
+#include "router/relay.h"
+#include "router/request.h"
+#include "router/served_model.h"
+#include "router/wake.h"
+#include "router/worker_pool.h"
+
+namespace facet {
+
+struct Usage {
+  int prompt_tokens = 0;
+  int completion_tokens = 0;
+  int cached_prompt_tokens = 0;
+};
+
+// One client request from the checked form to its end: all its answers, and what is measured of
+// them. Both HTTP and gRPC use it. Belongs to one strand.
+class Generation {
+ public:
+  // Builds the prompts and places all answers. UNAVAILABLE, RESOURCE_EXHAUSTED, NOT_FOUND or
+  // InvalidParam; the request is counted in any case. `pool` and `metrics` must outlive it.
+  static absl::StatusOr<std::unique_ptr<Generation>> Start(WorkerPool& pool, RouterMetrics& metrics,
+                                                           GenerationRequest request,
+                                                           boost::asio::any_io_executor executor);
+  // Counts a request that ended before it came to be one.
+  static void CountRefused(RouterMetrics& metrics, const char* endpoint,
+                           const absl::Status& status);
+  // Cancels what still runs and counts the request.
+  ~Generation();
+
+  struct ChoiceDelta {
+    int choice;
+    RelayDelta delta;
+  };
+  // Returns when something came, when the client left (after Abandon), or after `timeout_ms`.
+  boost::asio::awaitable<void> Wait(int timeout_ms) { return wake_->Wait(timeout_ms); }
+  // What came since the last call. An error ends the whole request, with all its answers.
+  absl::StatusOr<std::vector<ChoiceDelta>> Take();
+  // The client is gone: cancels all answers at their workers, now.
+  void Abandon();
+
+  bool abandoned() const { return abandoned_; }
+  bool done() const;
+  int choice_count() const { return static_cast<int>(choices_.size()); }
+  const std::string& echo(int choice) const { return choices_[choice].echo; }
+  int tool_call_count(int choice) const { return choices_[choice].relay->tool_call_count(); }
+  Usage usage() const;
+  const GenerationRequest& request() const { return request_; }
+  const ServedModel& model() const { return *model_; }
+  std::shared_ptr<Wake> wake() const { return wake_; }  // Shared with what may set it late.
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Choice {
+    std::unique_ptr<Relay> relay;
+    std::string echo;
+    Clock::time_point last_token = {};
+    bool started = false;
+  };
+
+  Generation(RouterMetrics& metrics, GenerationRequest request,
+             std::shared_ptr<const ServedModel> model, boost::asio::any_io_executor executor);
+  absl::Status StartChoices(WorkerPool& pool);
+  void Measure(Choice& choice, const RelayDelta& delta);
+
+  RouterMetrics& metrics_;
+  const GenerationRequest request_;
+  const std::shared_ptr<const ServedModel> model_;  // Shared with the pool.
+  const std::shared_ptr<Wake> wake_;                // Shared with the mailboxes.
+  const Clock::time_point received_ = Clock::now();
+  std::vector<Choice> choices_;
+  bool first_token_seen_ = false;
+  bool abandoned_ = false;
+  bool deadline_ = false;
+  absl::Status error_;
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_GENERATION_H_

@@ -1,0 +1,77 @@
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/status/statusor.h"
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "router/router.h"
+
+ABSL_FLAG(std::vector<std::string>, workers, {}, "The workers' gRPC addresses, host:port,...");
+ABSL_FLAG(std::string, host, "0.0.0.0", "IP address to listen on, for HTTP and gRPC.");
+ABSL_FLAG(uint16_t, port, 9379, "HTTP port; 0 lets the kernel pick one.");
+ABSL_FLAG(uint16_t, grpc_port, 9380, "gRPC port; 0 lets the kernel pick one.");
+ABSL_FLAG(int, http_threads, 2, "Threads that do the router's work, HTTP and tokens alike.");
+ABSL_FLAG(std::vector<std::string>, allowed_origins, {},
+          "Origins whose pages may call the API from a browser; * allows all.");
+ABSL_FLAG(uint64_t, request_body_bytes_max, 32 << 20, "A larger request is answered with 413.");
+ABSL_FLAG(int, connections_max, 10'000, "HTTP connections at the same time.");
+ABSL_FLAG(int, header_timeout_ms, 10'000, "For a request's header to arrive.");
+ABSL_FLAG(int, body_timeout_ms, 60'000, "For a request's body to arrive.");
+ABSL_FLAG(int, write_timeout_ms, 30'000, "For a client to take what was written to it.");
+ABSL_FLAG(int, keep_alive_ms, 10'000, "Silence in a stream before a comment is sent.");
+ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
+
+namespace {
+
+constexpr char kUsage[] =
+    R"(Serves the OpenAI API over HTTP, and facet.v1.Inference over gRPC, from a set of workers.
+
+  facet-router --workers=127.0.0.1:9381,127.0.0.1:9382
+  facet-router --workers=worker-0:9381 --port=80 --allowed_origins=https://example.com
+
+Prints {"http_port":N,"grpc_port":N} when it listens. Every flag may also be given as
+FACET_FLAG_<NAME> in the environment.)";
+
+facet::RouterOptions OptionsFromFlags() {
+  facet::RouterOptions options;
+  options.workers = absl::GetFlag(FLAGS_workers);
+  options.http.host = absl::GetFlag(FLAGS_host);
+  options.http.port = absl::GetFlag(FLAGS_port);
+  options.http.allowed_origins = absl::GetFlag(FLAGS_allowed_origins);
+  options.http.body_bytes_max = absl::GetFlag(FLAGS_request_body_bytes_max);
+  options.http.connections_max = absl::GetFlag(FLAGS_connections_max);
+  options.http.header_timeout_ms = absl::GetFlag(FLAGS_header_timeout_ms);
+  options.http.body_timeout_ms = absl::GetFlag(FLAGS_body_timeout_ms);
+  options.http.write_timeout_ms = absl::GetFlag(FLAGS_write_timeout_ms);
+  options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
+  options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
+  options.threads = absl::GetFlag(FLAGS_http_threads);
+  return options;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  facet::BlockTerminationSignals();
+  facet::ParseFlags(argc, argv, kUsage);
+  facet::StartLog("router");
+  facet::LogEffectiveFlags();
+  absl::StatusOr<std::unique_ptr<facet::Router>> router = facet::Router::Start(OptionsFromFlags());
+  if (!router.ok()) {
+    std::fprintf(stderr, "ERROR: %s\n", std::string(router.status().message()).c_str());
+    return 1;
+  }
+  std::printf("{\"http_port\":%d,\"grpc_port\":%d}\n", (*router)->http_port(),
+              (*router)->grpc_port());
+  std::fflush(stdout);
+  facet::WaitForTermination();
+  facet::LogInfo("stopping");
+  (*router)->Stop(absl::GetFlag(FLAGS_drain_ms));
+  return 0;
+}

@@ -1,0 +1,31 @@
+#include "router/metrics.h"
+
+namespace facet {
+
+RouterMetrics::RouterMetrics()
+    : requests(registry.Counters("facet_requests_total", "Requests that ended, by outcome.")),
+      requests_running(
+          registry.Gauge("facet_requests_running", "Requests that are being answered.")),
+      time_to_first_token_seconds(registry.Histogram("facet_time_to_first_token_seconds",
+                                                     "From a request's receipt to its first token.",
+                                                     RequestSecondsBuckets())),
+      inter_token_latency_seconds(registry.Histogram("facet_inter_token_latency_seconds",
+                                                     "Between two tokens of one answer.",
+                                                     TokenSecondsBuckets())),
+      request_duration_seconds(registry.Histogram("facet_request_duration_seconds",
+                                                  "From a request's receipt to its end.",
+                                                  RequestSecondsBuckets())),
+      queue_wait_seconds(registry.Histogram("facet_queue_wait_seconds",
+                                            "Waited at the worker before the first step.",
+                                            RequestSecondsBuckets())),
+      prompt_tokens(registry.Counter("facet_prompt_tokens_total", "Tokens of prompts.")),
+      generated_tokens(
+          registry.Counter("facet_generated_tokens_total", "Tokens generated for clients.")),
+      worker_up(registry.Gauges("facet_worker_up", "1 while the worker takes requests.")),
+      worker_refusals(registry.Counters("facet_worker_refusals_total",
+                                        "Connected workers that the router would not use.")),
+      shed_requests(registry.Counters("facet_shed_requests_total", "Requests refused for load.")),
+      replaced_requests(registry.Counter("facet_replaced_requests_total",
+                                         "Requests placed again before their first token.")) {}
+
+}  // namespace facet

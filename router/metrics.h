@@ -1,0 +1,40 @@
+#ifndef FACET_ROUTER_METRICS_H_
+#define FACET_ROUTER_METRICS_H_
+
+#include <string>
+
+#include "ops/metrics/metrics.h"
+
+namespace facet {
+
+// What the router counts. Safe to use from any thread; must outlive all that it is given to.
+struct RouterMetrics {
+  RouterMetrics();
+  RouterMetrics(const RouterMetrics&) = delete;
+  RouterMetrics& operator=(const RouterMetrics&) = delete;
+
+  MetricRegistry registry{"router"};
+
+  // {endpoint: chat|completions|grpc,
+  //  outcome: finished|cancelled|deadline|invalid|shed|unavailable|error}
+  prometheus::Family<prometheus::Counter>& requests;
+  prometheus::Gauge& requests_running;
+  prometheus::Histogram& time_to_first_token_seconds;
+  prometheus::Histogram& inter_token_latency_seconds;
+  prometheus::Histogram& request_duration_seconds;
+  prometheus::Histogram& queue_wait_seconds;
+  prometheus::Counter& prompt_tokens;
+  prometheus::Counter& generated_tokens;
+  prometheus::Family<prometheus::Gauge>& worker_up;          // {worker}
+  prometheus::Family<prometheus::Counter>& worker_refusals;  // {worker, reason}
+  prometheus::Family<prometheus::Counter>& shed_requests;    // {reason}
+  prometheus::Counter& replaced_requests;
+
+  void CountRequest(const char* endpoint, const char* outcome) {
+    requests.Add({{"endpoint", endpoint}, {"outcome", outcome}}).Increment();
+  }
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_METRICS_H_

@@ -1,0 +1,36 @@
+#include "router/placement.h"
+
+#include <algorithm>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace facet {
+namespace {
+
+// Requests at the worker. A report is up to 20 ms old, so what we sent since is added; it may also
+// have been written before it saw our last requests, so it is never less than those.
+uint32_t LoadOf(const WorkerSnapshot& worker) {
+  return std::max(worker.running + worker.waiting + worker.started_since_report, worker.in_flight);
+}
+
+}  // namespace
+
+absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers) {
+  int best = -1;
+  bool any_usable = false;
+  for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
+    const WorkerSnapshot& worker = workers[i];
+    if (!worker.ready || worker.draining || worker.excluded) continue;
+    any_usable = true;
+    if (worker.capacity != 0 && LoadOf(worker) >= worker.capacity) continue;
+    if (best < 0 || LoadOf(worker) < LoadOf(workers[best])) best = i;
+  }
+  if (best >= 0) {
+    return Placement{best, absl::StrCat("least loaded: ", LoadOf(workers[best]), " requests")};
+  }
+  if (any_usable) return absl::ResourceExhaustedError("All workers are full; try again later.");
+  return absl::UnavailableError("No worker is ready; try again later.");
+}
+
+}  // namespace facet

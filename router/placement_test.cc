@@ -1,0 +1,69 @@
+#include "router/placement.h"
+
+#include <vector>
+
+#include "base/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace facet {
+namespace {
+
+using ::facet::testing::StatusIs;
+using ::testing::_;
+
+WorkerSnapshot Ready(uint32_t running) {
+  WorkerSnapshot worker;
+  worker.ready = true;
+  worker.running = running;
+  return worker;
+}
+
+int Chosen(const std::vector<WorkerSnapshot>& workers) {
+  const auto placement = Place(workers);
+  return placement.ok() ? placement->worker : -1;
+}
+
+// Given different loads, expect the least; given equal ones, the first.
+TEST(PlacementTest, TakesTheLeastLoaded) {
+  EXPECT_EQ(Chosen({Ready(3), Ready(1), Ready(2)}), 1);
+  EXPECT_EQ(Chosen({Ready(2), Ready(1), Ready(1)}), 1);
+}
+
+// Given waiting requests, or ones that the worker has not reported yet, expect them to count.
+TEST(PlacementTest, CountsWaitingAndUnreported) {
+  auto waiting = Ready(0), unreported = Ready(0);
+  waiting.waiting = 5;
+  unreported.started_since_report = 4;
+  EXPECT_EQ(Chosen({waiting, unreported, Ready(3)}), 2);
+  EXPECT_EQ(Chosen({waiting, unreported, Ready(6)}), 1);
+}
+
+// Given a report that has not seen our own requests, expect those to count.
+TEST(PlacementTest, OwnRequestsAreTheLeastLoad) {
+  auto own = Ready(0);
+  own.in_flight = 2;
+  EXPECT_EQ(Chosen({own, Ready(1)}), 1);
+}
+
+// Given workers that are draining, not ready, tried before or full, expect them to be passed over.
+TEST(PlacementTest, PassesOverTheUnfit) {
+  auto draining = Ready(0), tried = Ready(0), full = Ready(4);
+  draining.draining = true;
+  tried.excluded = true;
+  full.capacity = 4;
+  EXPECT_EQ(Chosen({draining, tried, full, WorkerSnapshot(), Ready(9)}), 4);
+}
+
+// Given no fit worker, expect to hear whether waiting helps.
+TEST(PlacementTest, SaysWhyThereIsNone) {
+  auto full = Ready(4);
+  full.capacity = 4;
+  EXPECT_THAT(Place({full, WorkerSnapshot()}).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_THAT(Place({WorkerSnapshot()}).status(), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_THAT(Place({}).status(), StatusIs(absl::StatusCode::kUnavailable, _));
+}
+
+}  // namespace
+}  // namespace facet

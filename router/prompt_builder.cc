@@ -1,0 +1,154 @@
+#include "router/prompt_builder.h"
+
+#include <boost/json/object.hpp>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/status_macros.h"
+#include "model/chat_template.h"
+#include "model/detokenizer.h"
+#include "router/api_error.h"
+
+namespace facet {
+namespace {
+
+// The field of `message` that stands first in it, as RenderChat and we write them:
+// "messages[2].content is ..." or "`messages[2].content` is ...".
+std::string FieldOf(absl::string_view message) {
+  const size_t begin = message.find_first_not_of('`');
+  if (begin == message.npos) return "";
+  const absl::string_view rest = message.substr(begin);
+  const std::string field(rest.substr(0, rest.find_first_of(" `:")));
+  return absl::StartsWith(field, "messages") || absl::StartsWith(field, "tools") ? field
+                                                                                 : "messages";
+}
+
+absl::Status CheckIds(const ServedModel& model, const std::vector<int>& ids) {
+  for (const int id : ids) {
+    if (id < 0 || id >= model.vocabulary->size()) {
+      return InvalidParam(
+          "prompt", absl::StrCat("`prompt` has the token id ", id, ", but the model has ids below ",
+                                 model.vocabulary->size(), "."));
+    }
+  }
+  if (ids.empty()) return InvalidParam("prompt", "`prompt` has no tokens.");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<BuiltPrompt> BuildChat(const ServedModel& model, const boost::json::object& chat) {
+  const absl::StatusOr<std::string> text = RenderChat(chat);
+  if (!text.ok()) {
+    return InvalidParam(FieldOf(text.status().message()), text.status().message());
+  }
+  BuiltPrompt prompt;
+  prompt.tokens = model.tokenizer->Encode(*text);
+  prompt.starts_in_channel = absl::EndsWith(*text, "<|channel>thought\n");
+  return prompt;
+}
+
+// What the context leaves for the answer.
+absl::StatusOr<uint32_t> AnswerTokensMax(const ServedModel& model, const GenerationRequest& request,
+                                         size_t prompt_tokens) {
+  const size_t context = model.context_tokens_max;
+  const size_t wanted = request.tokens_max.value_or(1);
+  if (prompt_tokens + wanted > context) {
+    return InvalidParam(
+        request.parse_chat ? "messages" : "prompt",
+        absl::StrCat("This model's context is ", context, " tokens, but the prompt has ",
+                     prompt_tokens, " and the answer was asked to have up to ", wanted, "."),
+        "context_length_exceeded");
+  }
+  return static_cast<uint32_t>(request.tokens_max.value_or(context - prompt_tokens));
+}
+
+absl::StatusOr<v1::Sampling> BuildSampling(const ServedModel& model,
+                                           const SamplingOptions& options) {
+  v1::Sampling sampling;
+  sampling.set_temperature(options.temperature.value_or(model.temperature));
+  sampling.set_top_k(options.top_k.value_or(model.top_k));
+  sampling.set_top_p(options.top_p.value_or(model.top_p));
+  sampling.set_min_p(options.min_p);
+  sampling.set_presence_penalty(options.presence_penalty);
+  sampling.set_frequency_penalty(options.frequency_penalty);
+  sampling.set_repetition_penalty(options.repetition_penalty);
+  for (const auto& [id, bias] : options.logit_bias) {
+    if (id >= static_cast<uint32_t>(model.vocabulary->size())) {
+      return InvalidParam("logit_bias", absl::StrCat("`logit_bias` has the token id ", id,
+                                                     ", but the model has ids below ",
+                                                     model.vocabulary->size(), "."));
+    }
+    (*sampling.mutable_logit_bias())[id] = bias;
+  }
+  sampling.set_want_logprobs(options.want_logprobs);
+  sampling.set_top_logprobs(options.top_logprobs);
+  return sampling;
+}
+
+std::string TextOf(const ServedModel& model, const Prompt& prompt, const BuiltPrompt& built) {
+  if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
+  Detokenizer detokenizer(model.vocabulary, /*skip_special=*/true);
+  std::string text;
+  for (const int id : built.tokens) text += detokenizer.Add(id);
+  return text + detokenizer.Finish();
+}
+
+}  // namespace
+
+absl::StatusOr<BuiltPrompt> BuildPrompt(const ServedModel& model, const Prompt& prompt,
+                                        bool add_special) {
+  if (const auto* chat = std::get_if<ChatPrompt>(&prompt)) return BuildChat(model, **chat);
+  BuiltPrompt built;
+  if (const auto* text = std::get_if<std::string>(&prompt)) {
+    Tokenizer::Options options;
+    options.add_special = add_special;
+    built.tokens = model.tokenizer->Encode(*text, options);
+  } else {
+    built.tokens = std::get<std::vector<int>>(prompt);
+    RETURN_IF_ERROR(CheckIds(model, built.tokens));
+  }
+  return built;
+}
+
+absl::Status CheckModelName(const ServedModel& model, const std::string& name) {
+  if (name.empty() || name == model.name) return absl::OkStatus();
+  const std::string message =
+      absl::StrCat("The model `", name, "` does not exist; this server has `", model.name, "`.");
+  return WithParam(absl::NotFoundError(message), "model", "model_not_found");
+}
+
+absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
+                                                      const GenerationRequest& request,
+                                                      const std::function<uint64_t()>& draw_seed) {
+  RETURN_IF_ERROR(CheckModelName(model, request.model));
+  ASSIGN_OR_RETURN(v1::Sampling sampling, BuildSampling(model, request.sampling));
+  sampling.set_seed(request.sampling.seed ? *request.sampling.seed : draw_seed());
+
+  std::vector<BuiltChoice> choices;
+  for (const Prompt& prompt : request.prompts) {
+    ASSIGN_OR_RETURN(const BuiltPrompt built, BuildPrompt(model, prompt));
+    ASSIGN_OR_RETURN(const uint32_t tokens_max,
+                     AnswerTokensMax(model, request, built.tokens.size()));
+    BuiltChoice choice;
+    choice.starts_in_channel = built.starts_in_channel;
+    if (request.echo) choice.echo = TextOf(model, prompt, built);
+    choice.request.mutable_prompt_tokens()->Add(built.tokens.begin(), built.tokens.end());
+    *choice.request.mutable_sampling() = sampling;
+    if (!request.ignore_eos) {
+      const std::vector<int>& stop = model.vocabulary->stop_ids();
+      choice.request.mutable_stop_tokens()->Add(stop.begin(), stop.end());
+    }
+    choice.request.set_tokens_max(tokens_max);
+    choice.request.set_deadline_ms(request.deadline_ms);
+    choice.request.set_request_id(request.request_id);
+    for (int i = 0; i < request.choices_per_prompt; ++i) {
+      choice.request.mutable_sampling()->set_sample_index(i);
+      choices.push_back(choice);
+    }
+  }
+  return choices;
+}
+
+}  // namespace facet

@@ -1,0 +1,43 @@
+#ifndef FACET_ROUTER_PROMPT_BUILDER_H_
+#define FACET_ROUTER_PROMPT_BUILDER_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/worker.pb.h"
+#include "router/request.h"
+#include "router/served_model.h"
+
+namespace facet {
+
+// One answer to generate: what goes to a worker, and how its ids are to be read.
+struct BuiltChoice {
+  v1::GenerateRequest request;
+  bool starts_in_channel = false;  // The prompt ended inside a thought.
+  std::string echo;                // What the answer begins with.
+};
+
+// Text to ids: the chat template where there is one, then the tokenizer.
+struct BuiltPrompt {
+  std::vector<int> tokens;
+  bool starts_in_channel = false;
+};
+absl::StatusOr<BuiltPrompt> BuildPrompt(const ServedModel& model, const Prompt& prompt,
+                                        bool add_special = true);
+
+// NOT_FOUND if the request is for another model than the one that is served.
+absl::Status CheckModelName(const ServedModel& model, const std::string& name);
+
+// The answers of a request, prompt by prompt, `choices_per_prompt` for each. `draw_seed` is called
+// once if the client gave no seed. Errors are InvalidParam: an id outside the vocabulary, more
+// tokens than the context holds.
+absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
+                                                      const GenerationRequest& request,
+                                                      const std::function<uint64_t()>& draw_seed);
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_PROMPT_BUILDER_H_

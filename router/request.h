@@ -1,0 +1,62 @@
+#ifndef FACET_ROUTER_REQUEST_H_
+#define FACET_ROUTER_REQUEST_H_
+
+#include <boost/json/fwd.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace facet {
+
+// What every way in (chat completions, completions, gRPC) is turned into. Plain values, checked as
+// far as that needs no model.
+
+// How tokens are chosen; what is not set comes from the model's own defaults.
+struct SamplingOptions {
+  std::optional<float> temperature;  // [0, 2]
+  std::optional<float> top_p;        // (0, 1]
+  std::optional<uint32_t> top_k;     // 0: all
+  std::optional<uint64_t> seed;
+  float min_p = 0;                       // [0, 1]
+  float presence_penalty = 0;            // [-2, 2]
+  float frequency_penalty = 0;           // [-2, 2]
+  float repetition_penalty = 1;          // (0, 10]
+  std::map<uint32_t, float> logit_bias;  // [-100, 100]
+  bool want_logprobs = false;
+  uint32_t top_logprobs = 0;  // [0, 20]
+};
+
+// The arguments of RenderChat (model/chat_template.h). Shared by copies of the request; never
+// changed once it is parsed.
+using ChatPrompt = std::shared_ptr<const boost::json::object>;
+// Text as it is (no template), or ids.
+using Prompt = std::variant<ChatPrompt, std::string, std::vector<int>>;
+
+struct GenerationRequest {
+  std::string request_id;
+  const char* endpoint = "";  // The label in metrics: "chat", "completions" or "grpc".
+
+  std::string model;            // Empty: the one that is served.
+  std::vector<Prompt> prompts;  // At least one; more than one on completions alone.
+  int choices_per_prompt = 1;   // `n`
+  SamplingOptions sampling;
+  std::optional<uint32_t> tokens_max;  // None: what the context leaves room for.
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  uint32_t deadline_ms = 0;  // From receipt; 0: none.
+
+  // How the answer is shaped.
+  bool parse_chat = false;        // Thinking and tool calls are told from content.
+  bool parse_tool_calls = false;  // The client gave tools.
+  bool echo = false;
+  bool stream = false;
+  bool include_usage = false;
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_REQUEST_H_

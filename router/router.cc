@@ -1,0 +1,139 @@
+#include "router/router.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "router/api_error.h"
+#include "router/grpc_service.h"
+#include "router/metrics.h"
+#include "router/worker_pool.h"
+
+namespace facet {
+namespace {
+
+namespace asio = boost::asio;
+
+absl::Status Check(const RouterOptions& options) {
+  if (options.workers.empty()) {
+    return absl::InvalidArgumentError("--workers is empty: name at least one worker as host:port");
+  }
+  for (const std::string& worker : options.workers) {
+    const size_t colon = worker.rfind(':');
+    if (colon == 0 || colon == std::string::npos || colon + 1 == worker.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--workers has \"", worker, "\", which is not host:port"));
+    }
+  }
+  if (options.threads < 1) return absl::InvalidArgumentError("--http_threads must be at least 1");
+  return absl::OkStatus();
+}
+
+// Health and reflection are switched on for all servers of a process, once.
+void EnablePlugins() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+class RouterImpl final : public Router {
+ public:
+  explicit RouterImpl(const RouterOptions& options) : work_(context_.get_executor()) {
+    for (int i = 0; i < options.threads; ++i) {
+      threads_.emplace_back([this] { context_.run(); });
+    }
+  }
+
+  ~RouterImpl() override {
+    Stop(0);
+    pool_.reset();
+    work_.reset();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  absl::Status Start(RouterOptions options) {
+    pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker, metrics_);
+    RETURN_IF_ERROR(StartGrpc(options));
+    api_ = std::make_unique<HttpApi>(*pool_, metrics_, options.api);
+    options.http.error_body = [](int status, absl::string_view message) {
+      return ErrorBody(status, message);
+    };
+    ASSIGN_OR_RETURN(http_,
+                     HttpServer::Start(context_, options.http,
+                                       [this](const HttpRequest& request, ResponseWriter& writer) {
+                                         return api_->Handle(request, writer);
+                                       }));
+    return absl::OkStatus();
+  }
+
+  uint16_t http_port() const override { return http_->port(); }
+  uint16_t grpc_port() const override { return grpc_port_; }
+
+  void Stop(int drain_ms) override {
+    if (stopped_) return;
+    stopped_ = true;
+    const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(drain_ms);
+    if (http_ != nullptr) http_->Stop(drain_ms);
+    if (grpc_ != nullptr) {
+      grpc_->Shutdown(deadline);
+      grpc_->Wait();
+    }
+  }
+
+ private:
+  absl::Status StartGrpc(const RouterOptions& options) {
+    EnablePlugins();
+    grpc_service_ = std::make_unique<GrpcService>(context_, *pool_, metrics_);
+    const bool is_v6 = absl::StrContains(options.http.host, ':');
+    const std::string address =
+        absl::StrCat(is_v6 ? "[" : "", options.http.host, is_v6 ? "]" : "", ":", options.grpc_port);
+    grpc::ServerBuilder builder;
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &grpc_port_);
+    builder.RegisterService(grpc_service_.get());
+    grpc_ = builder.BuildAndStart();
+    if (grpc_ == nullptr || grpc_port_ == 0) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", address,
+                       " for gRPC: the port is in use or not allowed; stop what "
+                       "uses it or choose another --grpc_port"));
+    }
+    return absl::OkStatus();
+  }
+
+  RouterMetrics metrics_;
+  asio::io_context context_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::vector<std::thread> threads_;
+  std::unique_ptr<WorkerPool> pool_;
+  std::unique_ptr<GrpcService> grpc_service_;
+  int grpc_port_ = 0;
+  std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<HttpApi> api_;
+  std::unique_ptr<HttpServer> http_;
+  bool stopped_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Router>> Router::Start(RouterOptions options) {
+  RETURN_IF_ERROR(Check(options));
+  auto router = std::make_unique<RouterImpl>(options);
+  RETURN_IF_ERROR(router->Start(std::move(options)));
+  return router;
+}
+
+}  // namespace facet

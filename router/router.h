@@ -1,0 +1,42 @@
+#ifndef FACET_ROUTER_ROUTER_H_
+#define FACET_ROUTER_ROUTER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "router/http_api.h"
+#include "router/http_server.h"
+#include "router/worker_client.h"
+
+namespace facet {
+
+struct RouterOptions {
+  std::vector<std::string> workers;  // host:port each
+  HttpServerOptions http;            // Its error_body is set by the router.
+  HttpApiOptions api;
+  WorkerClientOptions worker;
+  uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
+  int threads = 2;
+};
+
+// A whole router in this process: its threads, its workers' connections, the HTTP and the gRPC
+// server. The binary and the tests use it alike.
+class Router {
+ public:
+  // UNAVAILABLE with what to do when a port is taken, INVALID_ARGUMENT for wrong options.
+  static absl::StatusOr<std::unique_ptr<Router>> Start(RouterOptions options);
+  // Stops at once if Stop was not called.
+  virtual ~Router() = default;
+
+  virtual uint16_t http_port() const = 0;
+  virtual uint16_t grpc_port() const = 0;
+  // Takes no more requests, lets those that run end within `drain_ms`, and stops. Blocks.
+  virtual void Stop(int drain_ms) = 0;
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_ROUTER_H_

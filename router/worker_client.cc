@@ -1,0 +1,450 @@
+#include "router/worker_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <deque>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "proto/worker.grpc.pb.h"
+
+namespace facet {
+namespace {
+
+// Describe holds the vocabulary.
+constexpr int kMessageBytesMax = 64 << 20;
+
+absl::Status ToAbsl(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+class Client;
+
+// One Session call. Owned by shared_ptr: the client holds it while it is the current one, gRPC
+// until OnDone.
+class SessionCall final : public grpc::ClientBidiReactor<v1::SessionRequest, v1::SessionReply>,
+                          public std::enable_shared_from_this<SessionCall> {
+ public:
+  SessionCall(Client& client, uint64_t attempt) : client_(client), attempt_(attempt) {}
+
+  void Begin(v1::Worker::Stub& stub) {
+    self_ = shared_from_this();
+    stub.async()->Session(&context_, this);
+    StartRead(&reply_);
+    // Held until the last write, so that the call does not end between two.
+    AddHold();
+    StartCall();
+  }
+
+  // False when too many wait.
+  bool Write(v1::SessionRequest request, size_t messages_max);
+  void End() { context_.TryCancel(); }
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnDone(const grpc::Status& status) override;
+
+ private:
+  // Lets the call end; no Write may follow.
+  void StopWriting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Client& client_;
+  const uint64_t attempt_;
+  grpc::ClientContext context_;
+  v1::SessionReply reply_;
+  std::shared_ptr<SessionCall> self_;  // Until OnDone.
+
+  absl::Mutex mutex_;
+  std::deque<v1::SessionRequest> outbox_ ABSL_GUARDED_BY(mutex_);  // The first is being written.
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;                     // Nothing more can be read.
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;                   // The hold was removed.
+};
+
+// One Watch call; owned as SessionCall is.
+class WatchCall final : public grpc::ClientReadReactor<v1::WatchReply>,
+                        public std::enable_shared_from_this<WatchCall> {
+ public:
+  WatchCall(Client& client, uint64_t attempt) : client_(client), attempt_(attempt) {}
+
+  void Begin(v1::Worker::Stub& stub) {
+    self_ = shared_from_this();
+    stub.async()->Watch(&context_, &request_, this);
+    StartRead(&reply_);
+    StartCall();
+  }
+  void End() { context_.TryCancel(); }
+
+  void OnReadDone(bool ok) override;
+  void OnDone(const grpc::Status& status) override;
+
+ private:
+  Client& client_;
+  const uint64_t attempt_;
+  grpc::ClientContext context_;
+  v1::WatchRequest request_;
+  v1::WatchReply reply_;
+  std::shared_ptr<WatchCall> self_;  // Until OnDone.
+};
+
+// One Describe call; owned as SessionCall is.
+struct DescribeCall {
+  grpc::ClientContext context;
+  v1::DescribeRequest request;
+  v1::DescribeReply reply;
+};
+
+class Client final : public WorkerClient {
+ public:
+  Client(boost::asio::io_context& context, std::string address, WorkerClientOptions options,
+         Accept accept, RouterMetrics& metrics)
+      : context_(context),
+        address_(std::move(address)),
+        options_(options),
+        accept_(std::move(accept)),
+        metrics_(metrics),
+        up_(metrics.worker_up.Add({{"worker", address_}})),
+        retry_timer_(context) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, options_.keepalive_ms);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, options_.keepalive_timeout_ms);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, options_.backoff_ms_min);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, options_.backoff_ms_min);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, options_.backoff_ms_max);
+    // Each worker has its own connection, also where two clients in one process have one address.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
+    stub_ = v1::Worker::NewStub(
+        grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments));
+  }
+
+  ~Client() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      stopping_ = true;
+      EndCalls();
+    }
+    boost::asio::post(context_, [this] {
+      absl::MutexLock lock(&mutex_);
+      retry_timer_.cancel();
+      timer_cancelled_ = true;
+    });
+    absl::MutexLock lock(&mutex_);
+    const auto quiet = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return timer_cancelled_ && calls_ == 0 && posted_ == 0;
+    };
+    mutex_.Await(absl::Condition(&quiet));
+  }
+
+  WorkerSnapshot Snapshot() const override;
+  absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request,
+                                 std::shared_ptr<Mailbox> mailbox) override;
+  void Cancel(uint64_t stream_id) override;
+
+  // Begins a try to connect.
+  void Try();
+
+  // From the calls, on gRPC's threads.
+  void OnOutputs(uint64_t attempt, v1::SessionReply& reply);
+  void OnLoad(uint64_t attempt, const v1::Load& load);
+  void OnCallDone(uint64_t attempt, const absl::Status& status);
+
+ private:
+  void OnDescribed(uint64_t attempt, const absl::Status& status,
+                   std::shared_ptr<DescribeCall> call);
+  // On the context's thread: building a vocabulary takes too long for one of gRPC's.
+  void Judge(uint64_t attempt, const v1::DescribeReply& description);
+  // Ends the current try and plans the next.
+  void Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min = 0)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndCalls() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FailStreams(const absl::Status& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RetryAfter(int ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Posts work to the context; the destructor waits for it.
+  template <typename Work>
+  void Post(Work work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    ++posted_;
+    boost::asio::post(context_, [this, work = std::move(work)] {
+      work();
+      absl::MutexLock lock(&mutex_);
+      --posted_;
+    });
+  }
+
+  boost::asio::io_context& context_;
+  const std::string address_;
+  const WorkerClientOptions options_;
+  const Accept accept_;
+  RouterMetrics& metrics_;
+  prometheus::Gauge& up_;
+  std::unique_ptr<v1::Worker::Stub> stub_;
+
+  mutable absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool timer_cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  int calls_ ABSL_GUARDED_BY(mutex_) = 0;   // That gRPC still knows.
+  int posted_ ABSL_GUARDED_BY(mutex_) = 0;  // That the context still knows.
+  boost::asio::steady_timer retry_timer_ ABSL_GUARDED_BY(mutex_);
+  int backoff_ms_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string logged_ ABSL_GUARDED_BY(mutex_);  // The trouble last logged, to log it once.
+
+  // The current try. Callbacks of an earlier one are ignored by its number.
+  uint64_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool active_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<DescribeCall> describe_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<SessionCall> session_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<WatchCall> watch_ ABSL_GUARDED_BY(mutex_);
+
+  uint32_t capacity_ ABSL_GUARDED_BY(mutex_) = 0;
+  v1::Load load_ ABSL_GUARDED_BY(mutex_);
+  uint32_t started_since_report_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t next_stream_id_ ABSL_GUARDED_BY(mutex_) = 1;
+  absl::flat_hash_map<uint64_t, std::shared_ptr<Mailbox>> streams_ ABSL_GUARDED_BY(mutex_);
+};
+
+// ---------------------------------------------------------------- the three calls
+
+bool SessionCall::Write(v1::SessionRequest request, size_t messages_max) {
+  absl::MutexLock lock(&mutex_);
+  if (stopped_) return true;  // The client hears of the end from OnDone.
+  if (outbox_.size() >= messages_max) return false;
+  outbox_.push_back(std::move(request));
+  if (outbox_.size() == 1) StartWrite(&outbox_.front());
+  return true;
+}
+
+void SessionCall::StopWriting() {
+  if (stopped_) return;
+  stopped_ = true;
+  outbox_.clear();
+  RemoveHold();
+}
+
+void SessionCall::OnReadDone(bool ok) {
+  if (!ok) {
+    absl::MutexLock lock(&mutex_);
+    // A write that is under way ends with an error and then stops.
+    if (outbox_.empty()) StopWriting();
+    ended_ = true;
+    return;
+  }
+  client_.OnOutputs(attempt_, reply_);
+  StartRead(&reply_);
+}
+
+void SessionCall::OnWriteDone(bool ok) {
+  absl::MutexLock lock(&mutex_);
+  outbox_.pop_front();
+  if (!ok || ended_) return StopWriting();
+  if (!outbox_.empty()) StartWrite(&outbox_.front());
+}
+
+void SessionCall::OnDone(const grpc::Status& status) {
+  const std::shared_ptr<SessionCall> self = std::move(self_);
+  client_.OnCallDone(attempt_, ToAbsl(status));
+}
+
+void WatchCall::OnReadDone(bool ok) {
+  if (!ok) return;
+  // Each message is the whole load, so a gap in the sequence costs nothing.
+  client_.OnLoad(attempt_, reply_.load());
+  StartRead(&reply_);
+}
+
+void WatchCall::OnDone(const grpc::Status& status) {
+  const std::shared_ptr<WatchCall> self = std::move(self_);
+  client_.OnCallDone(attempt_, ToAbsl(status));
+}
+
+// ---------------------------------------------------------------------- requests
+
+WorkerSnapshot Client::Snapshot() const {
+  absl::MutexLock lock(&mutex_);
+  WorkerSnapshot snapshot;
+  snapshot.address = address_;
+  snapshot.ready = ready_;
+  snapshot.draining = load_.draining();
+  snapshot.running = load_.running_requests();
+  snapshot.waiting = load_.waiting_requests();
+  snapshot.started_since_report = started_since_report_;
+  snapshot.in_flight = static_cast<uint32_t>(streams_.size());
+  snapshot.capacity = capacity_;
+  return snapshot;
+}
+
+absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
+                                       std::shared_ptr<Mailbox> mailbox) {
+  absl::MutexLock lock(&mutex_);
+  if (!ready_) return absl::UnavailableError(absl::StrCat("Worker ", address_, " is not ready."));
+  const uint64_t id = next_stream_id_++;
+  v1::SessionRequest message;
+  message.mutable_start()->set_stream_id(id);
+  *message.mutable_start()->mutable_request() = request;
+  if (!session_->Write(std::move(message), options_.outbox_messages_max)) {
+    return absl::ResourceExhaustedError(absl::StrCat("Worker ", address_, " does not keep up."));
+  }
+  streams_.emplace(id, std::move(mailbox));
+  ++started_since_report_;
+  return id;
+}
+
+void Client::Cancel(uint64_t stream_id) {
+  absl::MutexLock lock(&mutex_);
+  if (streams_.erase(stream_id) == 0 || session_ == nullptr) return;
+  v1::SessionRequest message;
+  message.mutable_cancel()->set_stream_id(stream_id);
+  // Bounded by the number of streams.
+  session_->Write(std::move(message), std::numeric_limits<size_t>::max());
+}
+
+void Client::OnOutputs(uint64_t attempt, v1::SessionReply& reply) {
+  absl::MutexLock lock(&mutex_);
+  if (attempt != attempt_) return;
+  for (v1::SessionReply::Output& output : *reply.mutable_outputs()) {
+    const auto stream = streams_.find(output.stream_id());
+    if (stream == streams_.end()) continue;  // Cancelled meanwhile.
+    const bool last = output.reply().finish_reason() != v1::FINISH_REASON_UNSPECIFIED;
+    const bool fits = stream->second->Put(std::move(*output.mutable_reply()));
+    if (last || !fits) streams_.erase(stream);
+    if (!last && !fits) {
+      v1::SessionRequest message;
+      message.mutable_cancel()->set_stream_id(output.stream_id());
+      session_->Write(std::move(message), std::numeric_limits<size_t>::max());
+    }
+  }
+}
+
+void Client::OnLoad(uint64_t attempt, const v1::Load& load) {
+  absl::MutexLock lock(&mutex_);
+  if (attempt != attempt_ || !active_) return;
+  load_ = load;
+  started_since_report_ = 0;
+  if (ready_) return;
+  ready_ = true;
+  backoff_ms_ = 0;
+  logged_.clear();
+  up_.Set(1);
+  LogInfo("worker ready", {{"worker", address_}});
+}
+
+// -------------------------------------------------------------------- connecting
+
+void Client::Try() {
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return;
+  const uint64_t attempt = ++attempt_;
+  active_ = true;
+  auto call = std::make_shared<DescribeCall>();
+  describe_ = call;
+  call->context.set_deadline(std::chrono::system_clock::now() +
+                             std::chrono::milliseconds(options_.describe_timeout_ms));
+  ++calls_;
+  stub_->async()->Describe(&call->context, &call->request, &call->reply,
+                           [this, attempt, call](const grpc::Status& status) {
+                             OnDescribed(attempt, ToAbsl(status), call);
+                           });
+}
+
+void Client::OnDescribed(uint64_t attempt, const absl::Status& status,
+                         std::shared_ptr<DescribeCall> call) {
+  absl::MutexLock lock(&mutex_);
+  --calls_;
+  describe_ = nullptr;
+  if (stopping_) return;
+  if (!status.ok()) return Lose(attempt, status);
+  Post([this, attempt, call] { Judge(attempt, call->reply); });
+}
+
+void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
+  const absl::Status accepted = accept_(description);
+  absl::MutexLock lock(&mutex_);
+  if (stopping_ || attempt != attempt_) return;
+  if (!accepted.ok()) {
+    const char* reason = absl::IsFailedPrecondition(accepted) ? "model_differs" : "bad_description";
+    metrics_.worker_refusals.Add({{"worker", address_}, {"reason", reason}}).Increment();
+    return Lose(attempt, accepted, options_.refused_backoff_ms);
+  }
+  capacity_ = description.running_requests_max() + description.waiting_requests_max();
+  session_ = std::make_shared<SessionCall>(*this, attempt);
+  watch_ = std::make_shared<WatchCall>(*this, attempt);
+  calls_ += 2;
+  session_->Begin(*stub_);
+  watch_->Begin(*stub_);
+}
+
+void Client::OnCallDone(uint64_t attempt, const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  --calls_;
+  Lose(attempt, status.ok() ? absl::UnavailableError("the worker ended the session") : status);
+}
+
+void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min) {
+  if (attempt != attempt_ || !active_ || stopping_) return;
+  active_ = false;
+  EndCalls();
+  const std::string trouble = wait_ms_min > 0 ? "worker refused"
+                              : ready_        ? "worker lost"
+                                              : "worker not reachable";
+  // While it stays away, the first trouble has said so.
+  if (logged_.empty() || (wait_ms_min > 0 && logged_ != trouble)) {
+    LogWarning(trouble, {{"worker", address_},
+                         {"reason", absl::string_view(reason.message())},
+                         {"lost_requests", streams_.size()}});
+    logged_ = trouble;
+  }
+  ready_ = false;
+  up_.Set(0);
+  load_.Clear();
+  started_since_report_ = 0;
+  FailStreams(absl::UnavailableError("The worker of this request was lost; try again."));
+  backoff_ms_ = std::clamp(backoff_ms_ * 2, options_.backoff_ms_min, options_.backoff_ms_max);
+  RetryAfter(std::max(backoff_ms_, wait_ms_min));
+}
+
+void Client::EndCalls() {
+  if (describe_ != nullptr) describe_->context.TryCancel();
+  if (session_ != nullptr) session_->End();
+  if (watch_ != nullptr) watch_->End();
+  session_ = nullptr;
+  watch_ = nullptr;
+}
+
+void Client::FailStreams(const absl::Status& reason) {
+  for (auto& [id, mailbox] : streams_) mailbox->PutLost(reason);
+  streams_.clear();
+}
+
+void Client::RetryAfter(int ms) {
+  ++posted_;
+  retry_timer_.expires_after(std::chrono::milliseconds(ms));
+  retry_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) Try();
+    absl::MutexLock lock(&mutex_);
+    --posted_;
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<WorkerClient> WorkerClient::Connect(boost::asio::io_context& context,
+                                                    std::string address,
+                                                    WorkerClientOptions options, Accept accept,
+                                                    RouterMetrics& metrics) {
+  auto client =
+      std::make_unique<Client>(context, std::move(address), options, std::move(accept), metrics);
+  client->Try();
+  return client;
+}
+
+}  // namespace facet

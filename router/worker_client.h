@@ -1,0 +1,69 @@
+#ifndef FACET_ROUTER_WORKER_CLIENT_H_
+#define FACET_ROUTER_WORKER_CLIENT_H_
+
+#include <boost/asio/io_context.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/worker.pb.h"
+#include "router/mailbox.h"
+#include "router/metrics.h"
+#include "router/placement.h"
+
+namespace facet {
+
+struct WorkerClientOptions {
+  // A vanished host is noticed after keepalive_ms + keepalive_timeout_ms: within 5 s.
+  int keepalive_ms = 2'000;
+  int keepalive_timeout_ms = 2'000;
+  int describe_timeout_ms = 30'000;
+  // Between tries to connect: doubled each time, and longer for a worker that was refused, since
+  // only a restart changes what it serves.
+  int backoff_ms_min = 50;
+  int backoff_ms_max = 1'000;
+  int refused_backoff_ms = 5'000;
+  // Messages that wait to be written; beyond them a worker counts as full.
+  size_t outbox_messages_max = 4096;
+};
+
+// The router's connection to one worker: asks what it serves, follows its load, and carries all
+// requests over one session. Keeps connecting for as long as it lives.
+//
+//   connecting --described and accepted, first load report--> ready
+//   connecting --described, not accepted--> refused --later--> connecting
+//   ready --session or watch ends--> connecting (all streams lost)
+//
+// All methods may be called from any thread. gRPC's callbacks only take the lock, put into a
+// mailbox or post to `context`.
+class WorkerClient {
+ public:
+  // Decides on the thread of `context` whether the worker is of the served model; the error says
+  // why not. Its code becomes the metric's `reason`.
+  using Accept = std::function<absl::Status(const v1::DescribeReply& description)>;
+
+  // Starts connecting. `context` and `metrics` must outlive the client.
+  static std::unique_ptr<WorkerClient> Connect(boost::asio::io_context& context,
+                                               std::string address, WorkerClientOptions options,
+                                               Accept accept, RouterMetrics& metrics);
+  // Ends the session (the worker cancels its requests) and waits until gRPC is done with it.
+  // REQUIRES: `context` still runs; not one of its threads.
+  virtual ~WorkerClient() = default;
+
+  virtual WorkerSnapshot Snapshot() const = 0;
+
+  // Hands over a request; its replies go to `mailbox` until one has a finish_reason or PutLost
+  // says that none will. Returns the stream's id for Cancel. UNAVAILABLE if the worker is not
+  // ready, RESOURCE_EXHAUSTED if too much waits to be sent.
+  virtual absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request,
+                                         std::shared_ptr<Mailbox> mailbox) = 0;
+  // The mailbox hears no more. An ended stream is ignored.
+  virtual void Cancel(uint64_t stream_id) = 0;
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_WORKER_CLIENT_H_

@@ -1,0 +1,366 @@
+#include "tests/fake_worker/fake_worker.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <limits>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "proto/worker.grpc.pb.h"
+
+namespace facet::testing {
+namespace {
+
+class Worker;
+
+// One router's session. Deletes itself in OnDone.
+class Session final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionReply> {
+ public:
+  explicit Session(Worker& worker) : worker_(worker) {}
+  void Begin() { StartRead(&request_); }
+
+  void Send(uint64_t stream_id, v1::GenerateReply reply);
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnDone() override;
+
+ private:
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Worker& worker_;
+  v1::SessionRequest request_;
+  absl::Mutex mutex_;
+  std::deque<v1::SessionReply> outbox_ ABSL_GUARDED_BY(mutex_);
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// One router's watch: writes the newest load whenever it changed. Deletes itself in OnDone.
+class Watch final : public grpc::ServerWriteReactor<v1::WatchReply> {
+ public:
+  explicit Watch(Worker& worker) : worker_(worker) {}
+
+  void Send(const v1::Load& load);
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Worker& worker_;
+  absl::Mutex mutex_;
+  v1::WatchReply reply_ ABSL_GUARDED_BY(mutex_);
+  v1::Load newest_ ABSL_GUARDED_BY(mutex_);
+  uint64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool changed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class Worker final : public FakeWorker, public v1::Worker::CallbackService {
+ public:
+  explicit Worker(Options options) : options_(std::move(options)) {}
+  ~Worker() override { Kill(); }
+
+  absl::Status Listen() {
+    grpc::ServerBuilder builder;
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddListeningPort(options_.address, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.address));
+    }
+    return absl::OkStatus();
+  }
+
+  int port() const override { return port_; }
+
+  void HoldAfter(size_t tokens) override {
+    absl::MutexLock lock(&mutex_);
+    hold_after_ = tokens;
+  }
+
+  void Release() override {
+    absl::MutexLock lock(&mutex_);
+    hold_after_ = std::numeric_limits<size_t>::max();
+    for (auto it = streams_.begin(); it != streams_.end();) {
+      const auto stream = it++;
+      Advance(stream);
+    }
+    TellLoad();
+  }
+
+  void SetDraining(bool draining) override {
+    absl::MutexLock lock(&mutex_);
+    draining_ = draining;
+    TellLoad();
+  }
+
+  void Kill() override {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+    server_ = nullptr;
+  }
+
+  int started() const override {
+    absl::MutexLock lock(&mutex_);
+    return static_cast<int>(requests_.size());
+  }
+  int running() const override {
+    absl::MutexLock lock(&mutex_);
+    return static_cast<int>(streams_.size());
+  }
+  int cancelled() const override {
+    absl::MutexLock lock(&mutex_);
+    return cancelled_;
+  }
+  std::vector<v1::GenerateRequest> requests() const override {
+    absl::MutexLock lock(&mutex_);
+    return requests_;
+  }
+  bool AwaitStarted(int count) override {
+    return Await([this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return static_cast<int>(requests_.size()) >= count;
+    });
+  }
+  bool AwaitRunning(int count) override {
+    return Await([this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return static_cast<int>(streams_.size()) == count;
+    });
+  }
+  bool AwaitCancelled(int count) override {
+    return Await([this, count]()
+                     ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return cancelled_ >= count; });
+  }
+
+  // ------------------------------------------------------------- the service
+
+  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
+                                     const v1::DescribeRequest*,
+                                     v1::DescribeReply* reply) override {
+    *reply = options_.description;
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionReply>* Session(
+      grpc::CallbackServerContext*) override {
+    auto* session = new testing::Session(*this);
+    session->Begin();
+    return session;
+  }
+
+  grpc::ServerWriteReactor<v1::WatchReply>* Watch(grpc::CallbackServerContext*,
+                                                  const v1::WatchRequest*) override {
+    auto* watch = new testing::Watch(*this);
+    absl::MutexLock lock(&mutex_);
+    watches_.insert(watch);
+    watch->Send(Load());
+    return watch;
+  }
+
+  // ------------------------------------------------------ from the sessions
+
+  void OnRequest(testing::Session* session, const v1::SessionRequest& message) {
+    absl::MutexLock lock(&mutex_);
+    if (message.has_cancel()) {
+      cancelled_ += static_cast<int>(streams_.erase({session, message.cancel().stream_id()}));
+    } else if (message.has_start()) {
+      const v1::GenerateRequest& request = message.start().request();
+      requests_.push_back(request);
+      Stream stream;
+      stream.answer = options_.answer(request);
+      stream.prompt_tokens = request.prompt_tokens_size();
+      const auto [it, inserted] =
+          streams_.emplace(StreamKey{session, message.start().stream_id()}, std::move(stream));
+      if (inserted) Advance(it);
+    }
+    TellLoad();
+  }
+
+  void OnSessionEnd(testing::Session* session) {
+    absl::MutexLock lock(&mutex_);
+    for (auto it = streams_.begin(); it != streams_.end();) {
+      if (it->first.first != session) {
+        ++it;
+        continue;
+      }
+      it = streams_.erase(it);
+      ++cancelled_;
+    }
+    TellLoad();
+  }
+
+  void OnWatchEnd(testing::Watch* watch) {
+    absl::MutexLock lock(&mutex_);
+    watches_.erase(watch);
+  }
+
+ private:
+  using StreamKey = std::pair<testing::Session*, uint64_t>;
+  struct Stream {
+    Answer answer;
+    int prompt_tokens = 0;
+    size_t sent = 0;
+  };
+  using StreamMap = std::map<StreamKey, Stream>;
+
+  // Sends what the answer may give now; the stream is gone after its last message.
+  void Advance(StreamMap::iterator it) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    Stream& stream = it->second;
+    const Answer& answer = stream.answer;
+    const bool error = !answer.error.empty();
+    while (stream.sent < answer.tokens.size() && stream.sent < hold_after_) {
+      v1::GenerateReply reply;
+      reply.add_tokens(answer.tokens[stream.sent++]);
+      reply.add_logprobs()->set_logprob(-0.5f);
+      reply.mutable_logprobs(0)->add_top_ids(reply.tokens(0));
+      reply.mutable_logprobs(0)->add_top_logprobs(-0.5f);
+      if (stream.sent == answer.tokens.size() && !error) SetLast(stream, reply);
+      it->first.first->Send(it->first.second, std::move(reply));
+    }
+    if (stream.sent < answer.tokens.size() || hold_after_ == 0) return;
+    if (error || answer.tokens.empty()) {
+      v1::GenerateReply reply;
+      SetLast(stream, reply);
+      it->first.first->Send(it->first.second, std::move(reply));
+    }
+    streams_.erase(it);
+  }
+
+  static void SetLast(const Stream& stream, v1::GenerateReply& reply) {
+    reply.set_finish_reason(stream.answer.error.empty() ? stream.answer.finish_reason
+                                                        : v1::FINISH_REASON_ERROR);
+    reply.set_error(stream.answer.error);
+    reply.set_error_kind(stream.answer.error_kind);
+    reply.mutable_ledger()->set_prompt_tokens(stream.prompt_tokens);
+    reply.mutable_ledger()->set_generated_tokens(static_cast<uint32_t>(stream.sent));
+  }
+
+  v1::Load Load() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    v1::Load load;
+    load.set_running_requests(static_cast<uint32_t>(streams_.size()));
+    load.set_draining(draining_);
+    return load;
+  }
+
+  void TellLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    for (testing::Watch* watch : watches_) watch->Send(Load());
+  }
+
+  template <typename Condition>
+  bool Await(const Condition& condition) {
+    absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(&condition), absl::Seconds(30));
+  }
+
+  const Options options_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+
+  mutable absl::Mutex mutex_;
+  size_t hold_after_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<size_t>::max();
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
+  StreamMap streams_ ABSL_GUARDED_BY(mutex_);
+  std::set<testing::Watch*> watches_ ABSL_GUARDED_BY(mutex_);
+};
+
+// ------------------------------------------------------------------ Session
+
+void Session::Send(uint64_t stream_id, v1::GenerateReply reply) {
+  v1::SessionReply message;
+  v1::SessionReply::Output& output = *message.add_outputs();
+  output.set_stream_id(stream_id);
+  *output.mutable_reply() = std::move(reply);
+  absl::MutexLock lock(&mutex_);
+  if (ended_) return;
+  outbox_.push_back(std::move(message));
+  if (!writing_) WriteNext();
+}
+
+void Session::WriteNext() {
+  writing_ = !outbox_.empty() && !ended_;
+  if (writing_) return StartWrite(&outbox_.front());
+  if (!ended_ || finished_) return;
+  finished_ = true;
+  Finish(grpc::Status::OK);
+}
+
+void Session::OnReadDone(bool ok) {
+  if (ok) {
+    worker_.OnRequest(this, request_);
+    return StartRead(&request_);
+  }
+  worker_.OnSessionEnd(this);
+  absl::MutexLock lock(&mutex_);
+  ended_ = true;
+  if (!writing_) WriteNext();
+}
+
+void Session::OnWriteDone(bool ok) {
+  absl::MutexLock lock(&mutex_);
+  outbox_.pop_front();
+  WriteNext();
+}
+
+void Session::OnDone() { delete this; }
+
+// -------------------------------------------------------------------- Watch
+
+void Watch::Send(const v1::Load& load) {
+  absl::MutexLock lock(&mutex_);
+  newest_ = load;
+  changed_ = true;
+  if (!writing_) WriteNext();
+}
+
+void Watch::WriteNext() {
+  writing_ = changed_ && !finished_;
+  if (!writing_) return;
+  changed_ = false;
+  reply_.set_sequence(++sequence_);
+  *reply_.mutable_load() = newest_;
+  StartWrite(&reply_);
+}
+
+void Watch::OnWriteDone(bool ok) {
+  absl::MutexLock lock(&mutex_);
+  WriteNext();
+}
+
+void Watch::OnCancel() {
+  worker_.OnWatchEnd(this);
+  absl::MutexLock lock(&mutex_);
+  finished_ = true;
+  Finish(grpc::Status::CANCELLED);
+}
+
+void Watch::OnDone() { delete this; }
+
+}  // namespace
+
+std::string FakeWorker::address() const { return absl::StrCat("127.0.0.1:", port()); }
+
+absl::StatusOr<std::unique_ptr<FakeWorker>> FakeWorker::Start(Options options) {
+  auto worker = std::make_unique<Worker>(std::move(options));
+  if (absl::Status status = worker->Listen(); !status.ok()) return status;
+  return worker;
+}
+
+}  // namespace facet::testing

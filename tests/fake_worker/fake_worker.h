@@ -1,0 +1,63 @@
+#ifndef FACET_TESTS_FAKE_WORKER_FAKE_WORKER_H_
+#define FACET_TESTS_FAKE_WORKER_FAKE_WORKER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/worker.pb.h"
+
+namespace facet::testing {
+
+// A worker without a model: speaks worker.proto and answers as it was told. Nothing in it waits
+// for time: a test holds answers back and lets them go. Safe to use from any thread.
+class FakeWorker {
+ public:
+  // What one request gets: `tokens`, one message for each, the last with the finish reason; or an
+  // error after them.
+  struct Answer {
+    std::vector<uint32_t> tokens;
+    v1::FinishReason finish_reason = v1::FINISH_REASON_STOP;
+    std::string error = {};
+    v1::ErrorKind error_kind = v1::ERROR_KIND_UNSPECIFIED;
+  };
+  using AnswerFunction = std::function<Answer(const v1::GenerateRequest& request)>;
+
+  struct Options {
+    std::string address = "127.0.0.1:0";  // Port 0: the kernel picks.
+    v1::DescribeReply description;
+    AnswerFunction answer;
+  };
+
+  // UNAVAILABLE if the address is taken.
+  static absl::StatusOr<std::unique_ptr<FakeWorker>> Start(Options options);
+  // Shuts down at once.
+  virtual ~FakeWorker() = default;
+
+  virtual int port() const = 0;
+  std::string address() const;
+
+  // From now on an answer stops after `tokens` tokens, until Release.
+  virtual void HoldAfter(size_t tokens) = 0;
+  virtual void Release() = 0;
+  virtual void SetDraining(bool draining) = 0;
+  // Ends all calls and stops to listen, as when the process dies.
+  virtual void Kill() = 0;
+
+  // Requests that came, that run, that were cancelled (also by a session's end), and all that came.
+  virtual int started() const = 0;
+  virtual int running() const = 0;
+  virtual int cancelled() const = 0;
+  virtual std::vector<v1::GenerateRequest> requests() const = 0;
+  // Block until it is so; false after 30 s.
+  virtual bool AwaitStarted(int count) = 0;
+  virtual bool AwaitRunning(int count) = 0;
+  virtual bool AwaitCancelled(int count) = 0;
+};
+
+}  // namespace facet::testing
+
+#endif  // FACET_TESTS_FAKE_WORKER_FAKE_WORKER_H_

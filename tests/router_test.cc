@@ -1,0 +1,836 @@
+// A whole router in this process, over loopback, with workers that have no model.
+
+#include "router/router.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/streambuf.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/json.hpp>
+#include <map>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+#include "base/check.h"
+#include "base/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/inference.grpc.pb.h"
+#include "tests/fake_worker/fake_worker.h"
+#include "tests/fake_worker/small_model.h"
+
+namespace facet {
+namespace {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+using asio::ip::tcp;
+using ::facet::testing::FakeWorker;
+using ::facet::testing::SmallDescription;
+using ::facet::testing::SmallIds;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+struct Response {
+  int status = 0;
+  std::map<std::string, std::string> headers;  // Lower-case names.
+  std::string body;
+  json::value Json() const { return json::parse(body); }
+};
+
+// A client that writes and reads bytes, so that a test can do what no library would.
+class Client {
+ public:
+  explicit Client(int port) : socket_(context_) {
+    socket_.connect({asio::ip::address_v4::loopback(), static_cast<uint16_t>(port)});
+  }
+
+  void Write(absl::string_view bytes) {
+    boost::system::error_code ignored;  // The server may have refused already.
+    asio::write(socket_, asio::buffer(bytes.data(), bytes.size()), ignored);
+  }
+  // Up to and with `end`, or what there is when the server closes.
+  std::string ReadUntil(const std::string& end) {
+    boost::system::error_code error;
+    asio::read_until(socket_, buffer_, end, error);
+    const std::string all(asio::buffers_begin(buffer_.data()), asio::buffers_end(buffer_.data()));
+    const size_t at = all.find(end);
+    const size_t size = at == std::string::npos ? all.size() : at + end.size();
+    buffer_.consume(size);
+    return all.substr(0, size);
+  }
+  std::string ReadExactly(size_t size) {
+    boost::system::error_code error;
+    while (buffer_.size() < size && !error) {
+      buffer_.commit(socket_.read_some(buffer_.prepare(4096), error));
+    }
+    size = std::min(size, buffer_.size());
+    std::string result(asio::buffers_begin(buffer_.data()),
+                       asio::buffers_begin(buffer_.data()) + size);
+    buffer_.consume(size);
+    return result;
+  }
+  std::string ReadAll() { return ReadUntil("\x01 never \x01"); }
+
+  Response ReadHeader() {
+    Response response;
+    const std::vector<std::string> lines = absl::StrSplit(ReadUntil("\r\n\r\n"), "\r\n");
+    const std::vector<std::string> status = absl::StrSplit(lines[0], absl::MaxSplits(' ', 2));
+    if (status.size() > 1) CHECK_EQ(absl::SimpleAtoi(status[1], &response.status), true);
+    for (size_t i = 1; i < lines.size(); ++i) {
+      const std::pair<std::string, std::string> field =
+          absl::StrSplit(lines[i], absl::MaxSplits(": ", 1));
+      response.headers[absl::AsciiStrToLower(field.first)] = field.second;
+    }
+    return response;
+  }
+  // The next chunk; empty at the end.
+  std::string ReadChunk() {
+    const std::string size_line = ReadUntil("\r\n");
+    if (size_line.empty()) return "";
+    std::string chunk = ReadExactly(std::stoul(size_line, nullptr, 16));
+    ReadExactly(2);
+    return chunk;
+  }
+  Response ReadResponse() {
+    Response response = ReadHeader();
+    if (response.headers.count("transfer-encoding") > 0) {
+      for (std::string chunk = ReadChunk(); !chunk.empty(); chunk = ReadChunk()) {
+        response.body += chunk;
+      }
+    } else if (response.headers.count("content-length") > 0) {
+      response.body = ReadExactly(std::stoul(response.headers["content-length"]));
+    }
+    return response;
+  }
+  Response Send(absl::string_view method, absl::string_view path, absl::string_view body = "",
+                absl::string_view headers = "") {
+    Write(RequestText(method, path, body, headers));
+    return ReadResponse();
+  }
+  static std::string RequestText(absl::string_view method, absl::string_view path,
+                                 absl::string_view body, absl::string_view headers = "") {
+    return absl::StrCat(method, " ", path, " HTTP/1.1\r\nHost: x\r\n", headers,
+                        "Content-Length: ", body.size(), "\r\n\r\n", body);
+  }
+  void Close() { socket_.close(); }
+
+ private:
+  asio::io_context context_;
+  tcp::socket socket_;
+  asio::streambuf buffer_;
+};
+
+// The JSON of each event of a stream, without the end mark, which it must have.
+std::vector<json::value> Events(const std::string& body) {
+  std::vector<json::value> events;
+  bool done = false;
+  for (absl::string_view line : absl::StrSplit(body, "\n\n", absl::SkipEmpty())) {
+    if (!absl::ConsumePrefix(&line, "data: ")) continue;
+    done = line == "[DONE]";
+    if (!done) events.push_back(json::parse({line.data(), line.size()}));
+  }
+  EXPECT_TRUE(done) << body;
+  return events;
+}
+
+// The contents of the deltas of one choice, put together.
+std::string Content(const std::vector<json::value>& events, const char* name = "content",
+                    int index = 0) {
+  std::string text;
+  for (const json::value& event : events) {
+    for (const json::value& choice : event.at("choices").as_array()) {
+      if (choice.at("index") != index) continue;
+      const json::value* piece = choice.at("delta").as_object().if_contains(name);
+      if (piece != nullptr && piece->is_string()) text += piece->as_string().c_str();
+    }
+  }
+  return text;
+}
+
+std::string ChatBody(absl::string_view fields = "") {
+  return absl::StrCat(R"({"messages":[{"role":"user","content":"Hi"}])", fields.empty() ? "" : ",",
+                      fields, "}");
+}
+
+class RouterTest : public ::testing::Test {
+ protected:
+  static constexpr char kAnswer[] = "Hello, the world.";
+
+  std::unique_ptr<FakeWorker> StartWorker(absl::string_view model = "small",
+                                          std::string address = "127.0.0.1:0") {
+    FakeWorker::Options options;
+    options.address = std::move(address);
+    options.description = SmallDescription(model);
+    options.answer = [this](const v1::GenerateRequest& request) {
+      absl::MutexLock lock(&mutex_);
+      return answer_ ? answer_(request)
+                     : FakeWorker::Answer{SmallIds(absl::StrCat(kAnswer, "<turn|>"))};
+    };
+    auto worker = FakeWorker::Start(std::move(options));
+    CHECK_OK(worker);
+    return *std::move(worker);
+  }
+
+  // Starts two workers and a router, and waits until it sees both.
+  void StartAll(int workers = 2) {
+    for (int i = 0; i < workers; ++i) workers_.push_back(StartWorker());
+    std::vector<std::string> addresses;
+    for (const auto& worker : workers_) addresses.push_back(worker->address());
+    StartRouter(addresses);
+    for (const std::string& address : addresses) AwaitWorker(address, true);
+  }
+  void StartRouter(std::vector<std::string> addresses) {
+    options_.workers = std::move(addresses);
+    options_.http.host = "127.0.0.1";
+    auto router = Router::Start(options_);
+    CHECK_OK(router);
+    router_ = *std::move(router);
+  }
+
+  void SetAnswer(FakeWorker::AnswerFunction answer) {
+    absl::MutexLock lock(&mutex_);
+    answer_ = std::move(answer);
+  }
+  void SetAnswerText(const std::string& text) {
+    SetAnswer([text](const v1::GenerateRequest&) { return FakeWorker::Answer{SmallIds(text)}; });
+  }
+
+  Client Connect() { return Client(router_->http_port()); }
+  Response Get(absl::string_view path) { return Connect().Send("GET", path); }
+  Response Post(absl::string_view path, absl::string_view body) {
+    return Connect().Send("POST", path, body);
+  }
+  Response Chat(absl::string_view fields = "") {
+    return Post("/v1/chat/completions", ChatBody(fields));
+  }
+  std::string Metrics() { return Get("/metrics").body; }
+  // Asks until the metrics hold `line`; the test's own time limit ends it otherwise.
+  void AwaitMetric(const std::string& line) {
+    while (!absl::StrContains(Metrics(), line)) std::this_thread::yield();
+  }
+  void AwaitWorker(const std::string& address, bool up) {
+    AwaitMetric(absl::StrCat("facet_worker_up{worker=\"", address, "\"} ", up ? 1 : 0, "\n"));
+  }
+
+  RouterOptions options_;
+  absl::Mutex mutex_;
+  FakeWorker::AnswerFunction answer_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<FakeWorker>> workers_;
+  std::unique_ptr<Router> router_;  // Ends before the workers.
+};
+
+// ---------------------------------------------------------------- answers
+
+// Given a chat, expect OpenAI's object, with usage that counts the stop id.
+TEST_F(RouterTest, ChatAnswersWhole) {
+  StartAll();
+  const Response response = Chat(R"("model":"small")");
+  EXPECT_EQ(response.status, 200);
+  const json::value body = response.Json();
+  EXPECT_EQ(body.at("object"), "chat.completion");
+  EXPECT_THAT(std::string(body.at("id").as_string()), StartsWith("chatcmpl-"));
+  EXPECT_EQ(body.at("model"), "small");
+  const json::value& choice = body.at("choices").at(0);
+  EXPECT_EQ(choice.at("message").at("role"), "assistant");
+  EXPECT_EQ(choice.at("message").at("content"), kAnswer);
+  EXPECT_EQ(choice.at("finish_reason"), "stop");
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), SmallIds(kAnswer).size() + 1);
+  EXPECT_EQ(body.at("usage").at("total_tokens").as_int64(),
+            body.at("usage").at("prompt_tokens").as_int64() +
+                body.at("usage").at("completion_tokens").as_int64());
+}
+
+// Given stream, expect the role first, the text in pieces, the reason, then usage, then the end.
+TEST_F(RouterTest, ChatStreams) {
+  StartAll();
+  const Response response = Chat(R"("stream":true,"stream_options":{"include_usage":true})");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.headers.at("content-type"), "text/event-stream");
+  const std::vector<json::value> events = Events(response.body);
+  ASSERT_GT(events.size(), 3u);
+  EXPECT_EQ(events[0].at("object"), "chat.completion.chunk");
+  EXPECT_EQ(events[0].at("choices").at(0).at("delta").at("role"), "assistant");
+  EXPECT_TRUE(events[0].at("usage").is_null());
+  EXPECT_EQ(Content(events), kAnswer);
+  EXPECT_EQ(events[events.size() - 2].at("choices").at(0).at("finish_reason"), "stop");
+  EXPECT_TRUE(events.back().at("choices").as_array().empty());
+  EXPECT_EQ(events.back().at("usage").at("completion_tokens"), SmallIds(kAnswer).size() + 1);
+}
+
+// Given thinking and a tool call in the output, expect them apart from the content.
+TEST_F(RouterTest, ThinkingAndToolCallsAreTold) {
+  StartAll();
+  SetAnswerText(
+      "<|channel>thought\nHm.<channel|>Now:<|tool_call>call:f{a:<|\"|>x<|\"|>}<tool_call|>"
+      "<|tool_response>");
+  const std::string tools = R"("tools":[{"type":"function","function":{"name":"f"}}])";
+  const json::value choice = Chat(tools).Json().at("choices").at(0);
+  EXPECT_EQ(choice.at("message").at("reasoning_content"), "Hm.");
+  EXPECT_EQ(choice.at("message").at("content"), "Now:");
+  const json::value& call = choice.at("message").at("tool_calls").at(0);
+  EXPECT_EQ(call.at("function").at("name"), "f");
+  EXPECT_EQ(json::parse(call.at("function").at("arguments").as_string()).at("a"), "x");
+  EXPECT_EQ(choice.at("finish_reason"), "tool_calls");
+
+  const auto events = Events(Chat(absl::StrCat(tools, ",\"stream\":true")).body);
+  EXPECT_EQ(Content(events, "reasoning_content"), "Hm.");
+  EXPECT_EQ(Content(events), "Now:");
+  EXPECT_EQ(events.back().at("choices").at(0).at("finish_reason"), "tool_calls");
+}
+
+// Given n = 3, expect three choices with their own sample indices, and the prompt counted once.
+TEST_F(RouterTest, SeveralChoices) {
+  StartAll();
+  SetAnswer([](const v1::GenerateRequest& request) {
+    return FakeWorker::Answer{SmallIds(absl::StrCat("no ", request.sampling().sample_index()))};
+  });
+  const json::value body = Chat(R"("n":3)").Json();
+  ASSERT_EQ(body.at("choices").as_array().size(), 3u);
+  EXPECT_EQ(body.at("choices").at(2).at("message").at("content"), "no 2");
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 3 * SmallIds("no 1").size());
+  const auto events = Events(Chat(R"("n":3,"stream":true)").body);
+  EXPECT_EQ(Content(events, "content", 1), "no 1");
+}
+
+// Given a stop string, expect the text cut before it, a cancel at the worker, usage up to the cut.
+TEST_F(RouterTest, StopStringCutsAndCancels) {
+  StartAll(1);
+  SetAnswerText("abcSTOPdef");
+  workers_[0]->HoldAfter(8);
+  const json::value body = Chat(R"("stop":["STOP"])").Json();
+  EXPECT_EQ(body.at("choices").at(0).at("message").at("content"), "abc");
+  EXPECT_EQ(body.at("choices").at(0).at("finish_reason"), "stop");
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 7);
+  EXPECT_TRUE(workers_[0]->AwaitCancelled(1));
+}
+
+// Given a stop string that may be forming, expect its beginning not to be streamed.
+TEST_F(RouterTest, StopStringIsHeldBackInStreams) {
+  StartAll(1);
+  SetAnswerText("abSTOx");
+  workers_[0]->HoldAfter(5);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions",
+                                   ChatBody(R"("stream":true,"stop":"STOP")")));
+  EXPECT_EQ(client.ReadHeader().status, 200);
+  std::string body;
+  while (!absl::StrContains(body, "b\"")) body += client.ReadChunk();
+  EXPECT_THAT(body, Not(HasSubstr("S")));
+  workers_[0]->Release();
+  for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) {
+    body += chunk;
+  }
+  EXPECT_EQ(Content(Events(body)), "abSTOx");
+}
+
+// Given max_tokens reached, expect the reason `length`.
+TEST_F(RouterTest, LengthIsTold) {
+  StartAll();
+  SetAnswer([](const v1::GenerateRequest& request) {
+    EXPECT_EQ(request.tokens_max(), 3u);
+    return FakeWorker::Answer{SmallIds("abc"), v1::FINISH_REASON_LENGTH};
+  });
+  EXPECT_EQ(Chat(R"("max_tokens":3)").Json().at("choices").at(0).at("finish_reason"), "length");
+}
+
+// Given completions, expect text_completion objects: several prompts, echo, logprobs, a stream.
+TEST_F(RouterTest, Completions) {
+  StartAll();
+  SetAnswerText(" ok");
+  const json::value body = Post("/v1/completions", R"({"prompt":["a","b"],"echo":true})").Json();
+  EXPECT_EQ(body.at("object"), "text_completion");
+  EXPECT_EQ(body.at("choices").at(0).at("text"), "a ok");
+  EXPECT_EQ(body.at("choices").at(1).at("text"), "b ok");
+  const json::value logprobs = Post("/v1/completions", R"({"prompt":"a","logprobs":1})")
+                                   .Json()
+                                   .at("choices")
+                                   .at(0)
+                                   .at("logprobs");
+  EXPECT_EQ(logprobs.at("tokens").as_array().size(), 3u);
+  EXPECT_EQ(logprobs.at("text_offset").at(2), 2);
+  EXPECT_EQ(logprobs.at("token_logprobs").at(0), -0.5);
+  std::string text;
+  for (const json::value& event :
+       Events(Post("/v1/completions", R"({"prompt":"a","stream":true})").body)) {
+    text += event.at("choices").at(0).at("text").as_string().c_str();
+  }
+  EXPECT_EQ(text, " ok");
+}
+
+// Given logprobs in a chat, expect OpenAI's form with one entry for each token.
+TEST_F(RouterTest, ChatLogprobs) {
+  StartAll();
+  SetAnswerText("hi<turn|>");
+  const json::value choice = Chat(R"("logprobs":true,"top_logprobs":1)").Json().at("choices").at(0);
+  const json::array& content = choice.at("logprobs").at("content").as_array();
+  ASSERT_EQ(content.size(), 2u);
+  EXPECT_EQ(content[0].at("token"), "h");
+  EXPECT_EQ(content[0].at("bytes").at(0), 104);
+  EXPECT_EQ(content[0].at("top_logprobs").at(0).at("logprob"), -0.5);
+}
+
+// Given the small endpoints, expect their forms.
+TEST_F(RouterTest, OtherEndpoints) {
+  StartAll();
+  EXPECT_EQ(Get("/health").status, 200);
+  EXPECT_EQ(Get("/readiness").status, 200);
+  EXPECT_EQ(Get("/v1/models").Json().at("data").at(0).at("id"), "small");
+  EXPECT_EQ(Get("/v1/models/small").Json().at("id"), "small");
+  EXPECT_EQ(Get("/v1/models/large").status, 404);
+  const json::value tokens = Post("/tokenize", R"({"model":"small","prompt":"the a"})").Json();
+  EXPECT_EQ(tokens.at("count"), tokens.at("tokens").as_array().size());
+  EXPECT_EQ(tokens.at("max_model_len"), 4096);
+  const json::value text =
+      Post("/detokenize", json::serialize(json::object{{"tokens", tokens.at("tokens")}})).Json();
+  EXPECT_EQ(text.at("prompt"), "<bos>the a");
+  EXPECT_EQ(Post("/tokenize", ChatBody()).status, 200);
+  Chat();
+  const std::string metrics = Metrics();
+  EXPECT_THAT(metrics, HasSubstr("facet_requests_total{endpoint=\"chat\",outcome=\"finished\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("facet_requests_running 0"));
+  EXPECT_THAT(metrics, HasSubstr("facet_time_to_first_token_seconds_count 1"));
+}
+
+// ---------------------------------------------------------------- bad input
+
+// Given bad requests, expect 4xx in OpenAI's form, nothing at the workers, and a server that
+// serves.
+TEST_F(RouterTest, BadRequestsNeverReachAWorker) {
+  StartAll();
+  const struct {
+    std::string body;
+    int status;
+    const char* param;
+  } kCases[] = {
+      {"{", 400, ""},
+      {ChatBody(R"("temperature":NaN)"), 400, ""},
+      {ChatBody(R"("temperature":-1)"), 400, "temperature"},
+      {ChatBody(R"("model":"gpt")"), 404, "model"},
+      {ChatBody(R"("max_tokens":5000)"), 400, "messages"},
+      {ChatBody(R"("max_tokens":true)"), 400, "max_tokens"},
+  };
+  for (const auto& c : kCases) {
+    const Response response = Post("/v1/chat/completions", c.body);
+    EXPECT_EQ(response.status, c.status) << c.body;
+    const json::value error = response.Json().at("error");
+    EXPECT_EQ(error.at("type"), "invalid_request_error");
+    if (*c.param != 0) EXPECT_EQ(error.at("param"), c.param) << c.body;
+  }
+  EXPECT_EQ(Post("/v1/nothing", "{}").status, 404);
+  EXPECT_EQ(Get("/v1/chat/completions").status, 405);
+  EXPECT_EQ(Get("/v1/chat/completions").headers.at("allow"), "POST");
+  EXPECT_EQ(workers_[0]->started() + workers_[1]->started(), 0);
+  EXPECT_EQ(Chat().status, 200);
+}
+
+// Given a body of 100 MB, announced or in chunks, expect 413 before it was sent.
+TEST_F(RouterTest, LargeBodyIsRefusedUnread) {
+  options_.http.body_bytes_max = 1 << 20;
+  StartAll(1);
+  Client announced = Connect();
+  announced.Write("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 104857600\r\n\r\n{\"a\":");
+  const Response response = announced.ReadResponse();
+  EXPECT_EQ(response.status, 413);
+  EXPECT_EQ(response.Json().at("error").at("type"), "invalid_request_error");
+
+  Client chunked = Connect();
+  chunked.Write("POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const std::string piece = absl::StrCat("40000\r\n", std::string(0x40000, 'x'), "\r\n");
+  for (int i = 0; i < 5; ++i) chunked.Write(piece);
+  EXPECT_EQ(chunked.ReadResponse().status, 413);
+  EXPECT_EQ(Chat().status, 200);
+}
+
+// Given what is not HTTP, or too large a header, expect 400 and 431.
+TEST_F(RouterTest, BrokenHttpIsRefused) {
+  StartAll(1);
+  Client garbage = Connect();
+  garbage.Write("\x16\x03\x01 hello\r\n\r\n");
+  EXPECT_EQ(garbage.ReadResponse().status, 400);
+  Client large = Connect();
+  large.Write(absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(100'000, 'x'), "\r\n\r\n"));
+  EXPECT_EQ(large.ReadResponse().status, 431);
+}
+
+// Given a client that stops within the header or the body, expect 408 after the limit, and others
+// served meanwhile.
+TEST_F(RouterTest, HalfRequestsTimeOut) {
+  options_.http.header_timeout_ms = 50;
+  options_.http.body_timeout_ms = 50;
+  StartAll(1);
+  Client header = Connect();
+  header.Write("POST /v1/chat/completions HTTP/1.1\r\nContent-");
+  Client body = Connect();
+  body.Write("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"mess");
+  EXPECT_EQ(Chat().status, 200);
+  EXPECT_EQ(header.ReadResponse().status, 408);
+  EXPECT_EQ(body.ReadResponse().status, 408);
+}
+
+// Given a client that leaves within a request, expect the server to serve on.
+TEST_F(RouterTest, ClientThatLeavesMidRequestIsForgotten) {
+  StartAll(1);
+  for (int i = 0; i < 20; ++i) {
+    Client client = Connect();
+    client.Write("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"mess");
+    client.Close();
+  }
+  EXPECT_EQ(Chat().status, 200);
+}
+
+// Given a request one byte at a time, and two in one packet, expect all answered, in order, on one
+// connection.
+TEST_F(RouterTest, BytesMayComeInAnyGrouping) {
+  StartAll(1);
+  Client client = Connect();
+  const std::string request = Client::RequestText("POST", "/v1/chat/completions", ChatBody());
+  for (const char byte : request) client.Write(absl::string_view(&byte, 1));
+  EXPECT_EQ(client.ReadResponse().status, 200);
+  client.Write(request + Client::RequestText("GET", "/health", ""));
+  EXPECT_EQ(client.ReadResponse().Json().at("object"), "chat.completion");
+  EXPECT_EQ(client.ReadResponse().Json().at("status"), "ok");
+}
+
+// Given a request id and an allowed origin, expect both back; given another origin, no permission.
+TEST_F(RouterTest, RequestIdsAndOrigins) {
+  options_.http.allowed_origins = {"https://a.example"};
+  StartAll(1);
+  const Response allowed =
+      Connect().Send("GET", "/health", "", "Origin: https://a.example\r\nX-Request-Id: abc-1\r\n");
+  EXPECT_EQ(allowed.headers.at("x-request-id"), "abc-1");
+  EXPECT_EQ(allowed.headers.at("access-control-allow-origin"), "https://a.example");
+  const Response other =
+      Connect().Send("GET", "/health", "", "Origin: https://b.example\r\nX-Request-Id: a b\r\n");
+  EXPECT_EQ(other.headers.count("access-control-allow-origin"), 0u);
+  EXPECT_THAT(other.headers.at("x-request-id"), StartsWith("req-"));
+  const Response preflight =
+      Connect().Send("OPTIONS", "/v1/chat/completions", "",
+                     "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n");
+  EXPECT_EQ(preflight.status, 204);
+  EXPECT_THAT(preflight.headers.at("access-control-allow-methods"), HasSubstr("POST"));
+}
+
+// Given HTTP/1.0 and Expect: 100-continue, expect what those clients understand.
+TEST_F(RouterTest, OldAndCautiousClients) {
+  StartAll(1);
+  Client old = Connect();
+  const std::string body = ChatBody(R"("stream":true)");
+  old.Write(absl::StrCat("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: ", body.size(),
+                         "\r\n\r\n", body));
+  const std::string all = old.ReadAll();
+  EXPECT_THAT(all, HasSubstr("data: [DONE]\n\n"));
+  EXPECT_THAT(all, Not(HasSubstr("chunked")));
+  Client cautious = Connect();
+  cautious.Write(
+      absl::StrCat("POST /v1/chat/completions HTTP/1.1\r\nExpect: 100-continue\r\n"
+                   "Content-Length: ",
+                   body.size(), "\r\n\r\n"));
+  EXPECT_THAT(cautious.ReadUntil("\r\n\r\n"), StartsWith("HTTP/1.1 100"));
+  cautious.Write(body);
+  EXPECT_EQ(cautious.ReadResponse().status, 200);
+}
+
+// ------------------------------------------------------- clients that go or stall
+
+// Given a client that leaves in mid-stream, expect a cancel at the worker while nothing is written.
+TEST_F(RouterTest, DisconnectInMidStreamCancels) {
+  StartAll(1);
+  workers_[0]->HoldAfter(2);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  EXPECT_EQ(client.ReadHeader().status, 200);
+  EXPECT_THAT(client.ReadChunk(), HasSubstr("data: "));
+  client.Close();
+  EXPECT_TRUE(workers_[0]->AwaitCancelled(1));
+  EXPECT_TRUE(workers_[0]->AwaitRunning(0));
+  AwaitMetric("facet_requests_total{endpoint=\"chat\",outcome=\"cancelled\"} 1");
+}
+
+// Given a client that leaves before the first token, and one that waits for a whole answer, expect
+// the same.
+TEST_F(RouterTest, DisconnectBeforeTheFirstTokenCancels) {
+  StartAll(1);
+  workers_[0]->HoldAfter(0);
+  for (const char* fields : {R"("stream":true)", R"("stream":false)"}) {
+    Client client = Connect();
+    client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(fields)));
+    EXPECT_TRUE(workers_[0]->AwaitRunning(1));
+    client.Close();
+    EXPECT_TRUE(workers_[0]->AwaitRunning(0));
+  }
+  EXPECT_TRUE(workers_[0]->AwaitCancelled(2));
+}
+
+// Given a silent prefill, expect comments while nothing comes, and then the answer.
+TEST_F(RouterTest, KeepAliveCommentsWhileNothingComes) {
+  options_.api.keep_alive_ms = 10;
+  StartAll(1);
+  workers_[0]->HoldAfter(0);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  EXPECT_EQ(client.ReadHeader().status, 200);
+  EXPECT_EQ(client.ReadChunk(), ": keep-alive\n\n");
+  workers_[0]->Release();
+  std::string rest;
+  for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) {
+    rest += chunk;
+  }
+  EXPECT_EQ(Content(Events(rest)), kAnswer);
+}
+
+// Given a client that does not read, expect its request cancelled after the write limit, and others
+// served.
+TEST_F(RouterTest, ClientThatDoesNotReadIsCutOff) {
+  options_.http.write_timeout_ms = 100;
+  StartAll(1);
+  // More than the kernel's buffers hold, and an answer that has no end of its own.
+  SetAnswer([](const v1::GenerateRequest&) {
+    std::vector<uint32_t> ids = SmallIds(std::string(50'000, 'x'));
+    return FakeWorker::Answer{ids};
+  });
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  AwaitMetric("facet_requests_running 1");
+  AwaitMetric("facet_requests_running 0");
+  SetAnswerText("ok");
+  EXPECT_EQ(Chat().status, 200);
+}
+
+// ------------------------------------------------------------------------ load
+
+// Given 32 streams at the same time, expect each whole and both workers used.
+TEST_F(RouterTest, ThirtyTwoConcurrentStreams) {
+  StartAll(2);
+  workers_[0]->HoldAfter(1);
+  workers_[1]->HoldAfter(1);
+  SetAnswer([](const v1::GenerateRequest& request) {
+    return FakeWorker::Answer{SmallIds(absl::StrCat("seed ", request.sampling().seed()))};
+  });
+  std::vector<std::string> contents(32);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 32; ++i) {
+    threads.emplace_back([&, i] {
+      contents[i] = Content(Events(Chat(absl::StrCat("\"stream\":true,\"seed\":", i)).body));
+    });
+  }
+  AwaitMetric("facet_requests_running 32\n");
+  // Reports are a little behind, so an even share is not an exact half.
+  EXPECT_GE(workers_[0]->started(), 8);
+  EXPECT_GE(workers_[1]->started(), 8);
+  workers_[0]->Release();
+  workers_[1]->Release();
+  for (std::thread& thread : threads) thread.join();
+  for (int i = 0; i < 32; ++i) EXPECT_EQ(contents[i], absl::StrCat("seed ", i));
+  EXPECT_TRUE(workers_[0]->AwaitRunning(0));
+}
+
+// Given workers that say they are full, expect 429 with Retry-After.
+TEST_F(RouterTest, FullWorkersShed) {
+  StartAll();
+  SetAnswer([](const v1::GenerateRequest&) {
+    return FakeWorker::Answer{
+        {}, v1::FINISH_REASON_ERROR, "no room", v1::ERROR_KIND_RESOURCE_EXHAUSTED};
+  });
+  const Response response = Chat(R"("stream":true)");
+  EXPECT_EQ(response.status, 429);
+  EXPECT_EQ(response.headers.at("retry-after"), "1");
+  EXPECT_EQ(workers_[0]->started() + workers_[1]->started(), 2);
+  EXPECT_THAT(Metrics(), HasSubstr("facet_shed_requests_total{reason=\"workers_full\"} 1"));
+}
+
+// --------------------------------------------------------------- lost workers
+
+// Given no worker, expect 503 with Retry-After; given one that appears, expect answers.
+TEST_F(RouterTest, NoWorkerIsUnavailable) {
+  std::unique_ptr<FakeWorker> placeholder = StartWorker();
+  const std::string address = placeholder->address();
+  placeholder = nullptr;
+  StartRouter({address});
+  const Response response = Chat();
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.headers.at("retry-after"), "1");
+  EXPECT_EQ(response.Json().at("error").at("type"), "server_error");
+  EXPECT_EQ(Get("/readiness").status, 503);
+  EXPECT_EQ(Get("/health").status, 200);
+  workers_.push_back(StartWorker("small", address));
+  AwaitWorker(address, true);
+  EXPECT_EQ(Chat().status, 200);
+  EXPECT_EQ(Get("/readiness").status, 200);
+}
+
+// Given a worker that dies, expect its streams to end with an error event or 503, and all others
+// to be answered by the one that is left.
+TEST_F(RouterTest, LostWorkerEndsItsStreamsAndOthersGoOn) {
+  StartAll(2);
+  workers_[0]->HoldAfter(3);
+  Client streaming = Connect();
+  streaming.Write(
+      Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  EXPECT_EQ(streaming.ReadHeader().status, 200);
+  std::string body = streaming.ReadChunk();
+  ASSERT_EQ(workers_[0]->running(), 1);
+  ::testing::internal::CaptureStderr();
+  workers_[0]->Kill();
+  for (std::string chunk = streaming.ReadChunk(); !chunk.empty(); chunk = streaming.ReadChunk()) {
+    body += chunk;
+  }
+  EXPECT_THAT(body, HasSubstr("data: {\"error\":{\"message\":\"The worker of this request was "));
+  EXPECT_THAT(body, Not(HasSubstr("[DONE]")));
+  AwaitWorker(workers_[0]->address(), false);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(Chat().status, 200);
+  EXPECT_EQ(workers_[1]->started(), 10);
+  const std::vector<std::string> parts =
+      absl::StrSplit(::testing::internal::GetCapturedStderr(), "worker lost");
+  EXPECT_EQ(parts.size(), 2u);
+}
+
+// Given a worker that dies before the first token, expect the other to answer.
+TEST_F(RouterTest, RequestWithoutTokensIsPlacedAgain) {
+  StartAll(2);
+  workers_[0]->HoldAfter(0);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  EXPECT_TRUE(workers_[0]->AwaitRunning(1));
+  workers_[0]->Kill();
+  EXPECT_EQ(Content(Events(client.ReadResponse().body)), kAnswer);
+  EXPECT_EQ(workers_[1]->started(), 1);
+  EXPECT_EQ(workers_[0]->requests()[0].sampling().seed(),
+            workers_[1]->requests()[0].sampling().seed());
+}
+
+// Given a worker that drains, expect new requests to go elsewhere.
+TEST_F(RouterTest, DrainingWorkerGetsNothingNew) {
+  StartAll(2);
+  workers_[0]->SetDraining(true);
+  // The load report is on its way: ask until it has arrived.
+  int before = -1;
+  while (before != workers_[0]->started()) {
+    before = workers_[0]->started();
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(Chat().status, 200);
+  }
+  EXPECT_GT(workers_[1]->started(), 0);
+}
+
+// Given a worker of another model, expect it refused with a metric, and never used.
+TEST_F(RouterTest, WorkerOfAnotherModelIsRefused) {
+  workers_.push_back(StartWorker());
+  std::unique_ptr<FakeWorker> placeholder = StartWorker();
+  const std::string address = placeholder->address();
+  placeholder = nullptr;
+  StartRouter({workers_[0]->address(), address});
+  AwaitWorker(workers_[0]->address(), true);
+  workers_.push_back(StartWorker("other", address));
+  AwaitMetric("reason=\"model_differs\"");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Chat().status, 200);
+  EXPECT_EQ(workers_[1]->started(), 0);
+}
+
+// Given a port that is taken, expect an error that says what to do.
+TEST_F(RouterTest, TakenPortIsAnError) {
+  StartAll(1);
+  RouterOptions options = options_;
+  options.http.port = router_->http_port();
+  EXPECT_THAT(Router::Start(options).status(),
+              facet::testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--port")));
+  options.http.port = 0;
+  options.grpc_port = router_->grpc_port();
+  EXPECT_THAT(Router::Start(options).status(),
+              facet::testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--grpc_port")));
+}
+
+// Given a running stream at Stop, expect it to be finished first.
+TEST_F(RouterTest, StopLetsRunningRequestsEnd) {
+  StartAll(1);
+  workers_[0]->HoldAfter(1);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  EXPECT_EQ(client.ReadHeader().status, 200);
+  std::thread stopping([this] { router_->Stop(60'000); });
+  workers_[0]->Release();
+  std::string body;
+  for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) {
+    body += chunk;
+  }
+  EXPECT_EQ(Content(Events(body)), kAnswer);
+  stopping.join();
+}
+
+// ------------------------------------------------------------------------ gRPC
+
+class RouterGrpcTest : public RouterTest {
+ protected:
+  void StartAll(int workers) {
+    RouterTest::StartAll(workers);
+    stub_ = v1::Inference::NewStub(grpc::CreateChannel(
+        absl::StrCat("127.0.0.1:", router_->grpc_port()), grpc::InsecureChannelCredentials()));
+  }
+  std::unique_ptr<v1::Inference::Stub> stub_;
+};
+
+// Given each kind of prompt, expect the answer in pieces, with reason and usage in the last.
+TEST_F(RouterGrpcTest, Generates) {
+  StartAll(1);
+  std::vector<v1::GenerateTextRequest> requests(3);
+  requests[0].set_text("the");
+  requests[1].set_chat_json(ChatBody());
+  requests[2].mutable_tokens()->add_ids(2);
+  for (const auto& request : requests) {
+    grpc::ClientContext context;
+    auto reader = stub_->Generate(&context, request);
+    std::string content;
+    v1::GenerateTextReply reply;
+    while (reader->Read(&reply)) content += reply.content();
+    EXPECT_TRUE(reader->Finish().ok());
+    EXPECT_EQ(content, kAnswer);
+    EXPECT_EQ(reply.finish_reason(), v1::FINISH_REASON_STOP);
+    EXPECT_EQ(reply.usage().completion_tokens(), SmallIds(kAnswer).size() + 1);
+  }
+}
+
+// Given bad requests, expect INVALID_ARGUMENT that names the field.
+TEST_F(RouterGrpcTest, ErrorsNameTheField) {
+  StartAll(1);
+  v1::GenerateTextRequest request;
+  request.set_text("a");
+  request.mutable_sampling()->set_temperature(-1);
+  v1::GenerateTextReply reply;
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, request);
+  EXPECT_FALSE(reader->Read(&reply));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("temperature"));
+}
+
+// Given a client that cancels, expect the same at the worker.
+TEST_F(RouterGrpcTest, CancelReachesTheWorker) {
+  StartAll(1);
+  workers_[0]->HoldAfter(1);
+  v1::GenerateTextRequest request;
+  request.set_text("a");
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, request);
+  v1::GenerateTextReply reply;
+  EXPECT_TRUE(reader->Read(&reply));
+  context.TryCancel();
+  EXPECT_TRUE(workers_[0]->AwaitCancelled(1));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+}  // namespace
+}  // namespace facet
