@@ -1,0 +1,349 @@
+// Every operation of the CPU device against the reference device, over shapes with ragged edges,
+// all block formats and both instruction sets; and the law of serving: a row's result has the same
+// bits whatever rows are computed with it and however many threads compute them.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "base/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/dequantize.h"
+#include "kernels/reference_device.h"
+
+namespace facet {
+namespace {
+
+constexpr TensorType kAllTypes[] = {TensorType::kF32,  TensorType::kF16,    TensorType::kBF16,
+                                    TensorType::kQ4_0, TensorType::kQ4_1,   TensorType::kQ5_0,
+                                    TensorType::kQ5_1, TensorType::kQ8_0,   TensorType::kQ2_K,
+                                    TensorType::kQ3_K, TensorType::kQ4_K,   TensorType::kQ5_K,
+                                    TensorType::kQ6_K, TensorType::kIQ4_NL, TensorType::kIQ4_XS};
+
+std::vector<float> RandomFloats(std::mt19937& random, int64_t count) {
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// Random valid rows: random codes, but scales that are small halves, so that no value is infinite.
+std::string RandomBlocks(std::mt19937& random, TensorType type, int64_t rows, int64_t columns) {
+  std::string blocks(rows * RowBytes(type, columns), '\0');
+  for (char& byte : blocks) byte = static_cast<char>(random());
+  const TensorTypeInfo& info = InfoOf(type);
+  const auto put_half = [&](size_t at) {
+    const auto half = static_cast<_Float16>(0.001f * static_cast<float>(1 + random() % 8));
+    std::memcpy(&blocks[at], &half, sizeof(half));
+  };
+  for (size_t block = 0; block < blocks.size(); block += info.block_bytes) {
+    switch (type) {
+      case TensorType::kF32: {
+        const float value = std::normal_distribution<float>()(random);
+        std::memcpy(&blocks[block], &value, sizeof(value));
+        break;
+      }
+      case TensorType::kF16:
+        put_half(block);
+        break;
+      case TensorType::kBF16:
+        blocks[block + 1] = static_cast<char>(0x3c | (random() & 0x80));
+        break;
+      case TensorType::kQ2_K:
+        put_half(block + 80), put_half(block + 82);
+        break;
+      case TensorType::kQ3_K:
+        put_half(block + 108);
+        break;
+      case TensorType::kQ6_K:
+        put_half(block + 208);
+        break;
+      case TensorType::kQ4_1:
+      case TensorType::kQ5_1:
+      case TensorType::kQ4_K:
+      case TensorType::kQ5_K:
+        put_half(block), put_half(block + 2);
+        break;
+      default:
+        put_half(block);
+    }
+  }
+  return blocks;
+}
+
+std::unique_ptr<Device> Cpu(const std::string& path = "auto", int threads = 2) {
+  return MakeCpuDevice({threads, path}).value();
+}
+
+std::vector<float> MatMul(Device& device, const std::vector<float>& x, const Weight& weight,
+                          int rows) {
+  std::vector<float> out(rows * weight.rows, NAN);
+  device.MatMul(x.data(), weight, rows, out.data());
+  return out;
+}
+
+// The sum of the magnitudes that each output adds up, which its rounding errors are relative to.
+std::vector<float> Magnitudes(std::vector<float> x, const Weight& weight, int rows) {
+  std::vector<float> decoded(weight.rows * weight.columns);
+  Dequantize(weight.type, weight.data, static_cast<int64_t>(decoded.size()), decoded.data());
+  for (float& value : decoded) value = std::abs(value);
+  for (float& value : x) value = std::abs(value);
+  const Weight magnitudes = {TensorType::kF32, weight.rows, weight.columns, decoded.data()};
+  return MatMul(*MakeReferenceDevice(), x, magnitudes, rows);
+}
+
+// Within `bound` of the largest expected magnitude: a few roundings of float32.
+void ExpectNear(const std::vector<float>& actual, const std::vector<float>& expected, float bound) {
+  ASSERT_EQ(actual.size(), expected.size());
+  float scale = 1e-6f;
+  for (const float value : expected) scale = std::max(scale, std::abs(value));
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_LE(std::abs(actual[i] - expected[i]), bound * scale) << "first bad index " << i;
+  }
+}
+
+class MatMulTest : public ::testing::TestWithParam<std::tuple<const char*, TensorType>> {};
+
+// Given ragged shapes, expect the reference's product.
+TEST_P(MatMulTest, MatchesTheReference) {
+  const auto [path, type] = GetParam();
+  const auto device = MakeCpuDevice({2, path});
+  if (!device.ok()) GTEST_SKIP() << device.status();
+  const auto reference = MakeReferenceDevice();
+  std::mt19937 random(7);
+  const int block = std::max(16, InfoOf(type).block_elements);
+  for (const int64_t columns : {int64_t{block}, int64_t{3} * block, int64_t{5} * 256}) {
+    for (const int64_t weight_rows : {1, 7, 8, 33}) {
+      const std::string blocks = RandomBlocks(random, type, weight_rows, columns);
+      const Weight weight = {type, weight_rows, columns, blocks.data()};
+      for (const int rows : {1, 2, 3, 5, 8, 9, 17}) {
+        const std::vector<float> x = RandomFloats(random, rows * columns);
+        const std::vector<float> actual = MatMul(**device, x, weight, rows);
+        const std::vector<float> expected = MatMul(*reference, x, weight, rows);
+        const std::vector<float> magnitudes = Magnitudes(x, weight, rows);
+        for (size_t i = 0; i < actual.size(); ++i) {
+          // K / 16 roundings of 2^-24 in each lane, of which most cancel.
+          ASSERT_LE(std::abs(actual[i] - expected[i]), 1e-6f * magnitudes[i])
+              << "first bad index " << i << " of " << rows << " x " << weight_rows << " x "
+              << columns;
+        }
+      }
+    }
+  }
+}
+
+// Given 512 rows, expect row r to have the bits that it has alone, and with any thread count.
+TEST_P(MatMulTest, RowOfABatchEqualsTheRowAlone) {
+  const auto [path, type] = GetParam();
+  if (!MakeCpuDevice({1, path}).ok()) GTEST_SKIP() << "no " << path;
+  std::mt19937 random(8);
+  const int64_t columns = 5 * 256, weight_rows = 37;
+  const std::string blocks = RandomBlocks(random, type, weight_rows, columns);
+  const Weight weight = {type, weight_rows, columns, blocks.data()};
+  const std::vector<float> x = RandomFloats(random, 512 * columns);
+  const std::vector<float> batch = MatMul(*Cpu(path, 3), x, weight, 512);
+  const auto alone = Cpu(path, 1);
+  for (int r = 0; r < 512; ++r) {
+    const std::vector<float> row(x.begin() + r * columns, x.begin() + (r + 1) * columns);
+    const std::vector<float> expected = MatMul(*alone, row, weight, 1);
+    ASSERT_EQ(std::memcmp(expected.data(), &batch[r * weight_rows], weight_rows * sizeof(float)), 0)
+        << "row " << r;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MatMulTest,
+                         ::testing::Combine(::testing::Values("avx2", "avx512"),
+                                            ::testing::ValuesIn(kAllTypes)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)) + "_" +
+                                  std::string(InfoOf(std::get<1>(info.param)).name);
+                         });
+
+// Given AVX2 and AVX-512, expect equal bits of every format: they are one numerics class.
+TEST(NumericsClassTest, InstructionSetsAgreeBitForBit) {
+  if (!MakeCpuDevice({1, "avx512"}).ok()) GTEST_SKIP() << "no AVX-512 on this processor";
+  std::mt19937 random(9);
+  for (const TensorType type : kAllTypes) {
+    const std::string blocks = RandomBlocks(random, type, 9, 1024);
+    const Weight weight = {type, 9, 1024, blocks.data()};
+    const std::vector<float> x = RandomFloats(random, 11 * 1024);
+    EXPECT_EQ(MatMul(*Cpu("avx2"), x, weight, 11), MatMul(*Cpu("avx512"), x, weight, 11))
+        << InfoOf(type).name;
+  }
+  std::vector<float> gate = RandomFloats(random, 4096), up = RandomFloats(random, 4096);
+  for (float& value : gate) value *= 4;
+  std::vector<float> narrow(4096), wide(4096);
+  Cpu("avx2")->GeGlu(gate.data(), up.data(), 4096, narrow.data());
+  Cpu("avx512")->GeGlu(gate.data(), up.data(), 4096, wide.data());
+  EXPECT_EQ(narrow, wide);
+}
+
+// A layer's cache and a batch of rows from several sequences, with pages in random order.
+class AttentionTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  static constexpr int kQueryHeads = 4, kKvHeads = 2, kHeadDim = 32, kPages = 24, kStride = 8;
+
+  AttentionTest() : random_(10) {
+    keys_ = RandomFloats(random_, kPages * kKvHeads * kPageTokens * kHeadDim);
+    values_ = RandomFloats(random_, keys_.size());
+    for (int page = 0; page < kPages; ++page) page_tables_.push_back(page);
+    std::shuffle(page_tables_.begin(), page_tables_.end(), random_);
+    query_norm_ = RandomFloats(random_, kHeadDim);
+    key_norm_ = RandomFloats(random_, kHeadDim);
+  }
+
+  void AddRow(int sequence, int position, int first_key) {
+    sequence_.push_back(sequence);
+    position_.push_back(position);
+    first_key_.push_back(first_key);
+  }
+  KvLayer Layer(std::vector<float>& keys, std::vector<float>& values) const {
+    return {keys.data(), values.data(), kKvHeads, kHeadDim};
+  }
+  KvRows Rows(int first, int count) const {
+    return {count,
+            &position_[first],
+            &sequence_[first],
+            &first_key_[first],
+            &position_[first],
+            page_tables_.data(),
+            kStride};
+  }
+  std::vector<float> Attend(Device& device, const std::vector<float>& query, int first, int count) {
+    std::vector<float> out(count * kQueryHeads * kHeadDim, NAN);
+    device.Attend(query.data() + first * kQueryHeads * kHeadDim, kQueryHeads, Rows(first, count),
+                  Layer(keys_, values_), out.data());
+    return out;
+  }
+
+  std::mt19937 random_;
+  std::vector<float> keys_, values_, query_norm_, key_norm_;
+  std::vector<int32_t> page_tables_, position_, sequence_, first_key_;
+};
+
+// Given contexts that begin and end inside, at and past page borders, expect the reference's
+// result, and each row to have the bits it has alone.
+TEST_P(AttentionTest, MatchesTheReferenceAndEachRowAlone) {
+  const auto device = MakeCpuDevice({2, GetParam()});
+  if (!device.ok()) GTEST_SKIP() << device.status();
+  for (int sequence = 0; sequence < 3; ++sequence) {
+    for (const int position : {0, 1, 62, 63, 64, 65, 200, 511}) {
+      AddRow(sequence, position, 0);
+      AddRow(sequence, position, std::max(0, position - 31));
+      AddRow(sequence, position, std::max(0, position - 63));
+    }
+  }
+  const int rows = static_cast<int>(position_.size());
+  const std::vector<float> query = RandomFloats(random_, rows * kQueryHeads * kHeadDim);
+  const std::vector<float> out = Attend(**device, query, 0, rows);
+  ExpectNear(out, Attend(*MakeReferenceDevice(), query, 0, rows), 2e-6f);
+  const auto alone = Cpu(GetParam(), 1);
+  for (int r = 0; r < rows; ++r) {
+    const std::vector<float> row = Attend(*alone, query, r, 1);
+    ASSERT_EQ(std::memcmp(row.data(), &out[r * row.size()], row.size() * sizeof(float)), 0) << r;
+  }
+}
+
+// Given queries, keys and values of several rows, expect them normed, turned and stored as the
+// reference does it, with and without a value projection.
+TEST_P(AttentionTest, NormsTurnsAndStores) {
+  const auto device = MakeCpuDevice({2, GetParam()});
+  if (!device.ok()) GTEST_SKIP() << device.status();
+  for (int r = 0; r < 70; ++r) AddRow(r / 40, 60 + r % 40, 0);
+  const int rows = static_cast<int>(position_.size()), pairs = 8;
+  std::vector<float> cosines, sines;
+  for (int i = 0; i < rows * pairs; ++i) {
+    cosines.push_back(std::cos(0.37f * static_cast<float>(i)));
+    sines.push_back(std::sin(0.37f * static_cast<float>(i)));
+  }
+  const RopeTable rope = {cosines.data(), sines.data(), pairs};
+  const std::vector<float> query = RandomFloats(random_, rows * kQueryHeads * kHeadDim);
+  const std::vector<float> key = RandomFloats(random_, rows * kKvHeads * kHeadDim);
+  const std::vector<float> value = RandomFloats(random_, rows * kKvHeads * kHeadDim);
+  for (const bool with_value : {true, false}) {
+    const auto run = [&](Device& runner) {
+      std::vector<float> q = query, k = key, stored_keys = keys_, stored_values = values_;
+      runner.NormRopeStore({q.data(), k.data(), with_value ? value.data() : nullptr,
+                            query_norm_.data(), key_norm_.data(), kQueryHeads, 1e-6f},
+                           rope, Rows(0, rows), Layer(stored_keys, stored_values));
+      q.insert(q.end(), stored_keys.begin(), stored_keys.end());
+      q.insert(q.end(), stored_values.begin(), stored_values.end());
+      return q;
+    };
+    ExpectNear(run(**device), run(*MakeReferenceDevice()), 1e-6f);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Paths, AttentionTest, ::testing::Values("avx2", "avx512"),
+                         [](const auto& info) { return info.param; });
+
+class ElementwiseTest : public ::testing::TestWithParam<const char*> {};
+
+// Given values over the whole range that layers meet, expect the reference's results.
+TEST_P(ElementwiseTest, MatchesTheReference) {
+  const auto device = MakeCpuDevice({2, GetParam()});
+  if (!device.ok()) GTEST_SKIP() << device.status();
+  const auto reference = MakeReferenceDevice();
+  std::mt19937 random(11);
+  const int rows = 37, columns = 272;
+  std::vector<float> x = RandomFloats(random, rows * columns);
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= static_cast<float>(1 << (i % 10));
+  const std::vector<float> y = RandomFloats(random, rows * columns);
+  const std::vector<float> weight = RandomFloats(random, columns);
+  const auto compare = [&](auto&& run, float bound) {
+    std::vector<float> a = x, b = x;
+    run(**device, a.data());
+    run(*reference, b.data());
+    ExpectNear(a, b, bound);
+  };
+  compare([&](Device& d, float* v) { d.RmsNorm(v, weight.data(), rows, columns, 1e-6f, v); },
+          1e-6f);
+  compare([&](Device& d, float* v) { d.RmsNorm(v, nullptr, rows, columns, 1e-6f, v); }, 1e-6f);
+  compare(
+      [&](Device& d, float* v) {
+        std::vector<float> update = y;
+        d.AddNormed(v, update.data(), weight.data(), rows, columns, 1e-6f, 0.25f);
+      },
+      1e-6f);
+  compare([&](Device& d, float* v) { d.GeGlu(v, y.data(), rows * columns, v); }, 1e-6f);
+  // A count that is no multiple of the vector width.
+  compare([&](Device& d, float* v) { d.SoftCap(v, rows * columns - 5, 30.0f); }, 1e-6f);
+}
+
+// Given ids of every format's table, expect the decoded and scaled rows.
+TEST_P(ElementwiseTest, EmbedsTokens) {
+  const auto device = MakeCpuDevice({2, GetParam()});
+  if (!device.ok()) GTEST_SKIP() << device.status();
+  std::mt19937 random(12);
+  for (const TensorType type : kAllTypes) {
+    const std::string blocks = RandomBlocks(random, type, 9, 256);
+    const Weight table = {type, 9, 256, blocks.data()};
+    const std::vector<int32_t> ids = {8, 0, 3, 3};
+    std::vector<float> a(4 * 256), b(4 * 256);
+    (*device)->EmbedTokens(table, ids.data(), 4, 16.0f, a.data());
+    MakeReferenceDevice()->EmbedTokens(table, ids.data(), 4, 16.0f, b.data());
+    EXPECT_EQ(a, b) << InfoOf(type).name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Paths, ElementwiseTest, ::testing::Values("avx2", "avx512"),
+                         [](const auto& info) { return info.param; });
+
+// Given options that do not fit, expect an error that names the flag.
+TEST(CpuDeviceTest, RefusesBadOptions) {
+  using ::facet::testing::StatusIs;
+  using ::testing::HasSubstr;
+  EXPECT_THAT(MakeCpuDevice({-1, "auto"}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--threads")));
+  EXPECT_THAT(MakeCpuDevice({1, "sse"}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--cpu_path=sse")));
+}
+
+}  // namespace
+}  // namespace facet

@@ -1,0 +1,174 @@
+#include "kernels/reference_device.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/dequantize.h"
+
+namespace facet {
+namespace {
+
+std::vector<float> DecodeRow(const Weight& weight, int64_t row) {
+  std::vector<float> values(weight.columns);
+  const auto* bytes =
+      static_cast<const char*>(weight.data) + row * RowBytes(weight.type, weight.columns);
+  Dequantize(weight.type, bytes, weight.columns, values.data());
+  return values;
+}
+
+void NormRow(const float* x, const float* weight, int columns, float epsilon, float* out) {
+  double squares = 0;
+  for (int i = 0; i < columns; ++i) squares += double{x[i]} * x[i];
+  const double factor = 1.0 / std::sqrt(squares / columns + epsilon);
+  for (int i = 0; i < columns; ++i) {
+    out[i] = static_cast<float>(x[i] * factor * (weight == nullptr ? 1.0 : double{weight[i]}));
+  }
+}
+
+void RotateHead(float* head, int head_dim, const RopeTable& rope, int row) {
+  for (int i = 0; i < rope.pairs; ++i) {
+    const double cosine = rope.cosines[row * rope.pairs + i];
+    const double sine = rope.sines[row * rope.pairs + i];
+    const double a = head[i], b = head[i + head_dim / 2];
+    head[i] = static_cast<float>(a * cosine - b * sine);
+    head[i + head_dim / 2] = static_cast<float>(b * cosine + a * sine);
+  }
+}
+
+int64_t Offset(const KvRows& rows, const KvLayer& layer, int row, int position, int head) {
+  const int32_t* pages = rows.page_tables + int64_t{rows.sequence[row]} * rows.page_table_stride;
+  const int64_t page = pages[position / kPageTokens];
+  return ((page * layer.kv_heads + head) * kPageTokens + position % kPageTokens) * layer.head_dim;
+}
+
+class ReferenceDevice final : public Device {
+ public:
+  std::string numerics_class() const override { return "reference"; }
+
+  absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) override {
+    void* data = std::calloc(1, bytes);
+    CHECK(data != nullptr);
+    return DeviceBuffer(data, [](void* memory) { std::free(memory); });
+  }
+  void CopyToDevice(void* to, const void* from, int64_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void CopyToHostBlocking(void* to, const void* from, int64_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
+                                    const void* host) override {
+    return Weight{type, rows, columns, host};
+  }
+
+  void EmbedTokens(const Weight& table, const int32_t* ids, int rows, float scale,
+                   float* out) override {
+    for (int r = 0; r < rows; ++r) {
+      for (const float value : DecodeRow(table, ids[r])) *out++ = value * scale;
+    }
+  }
+
+  void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
+               float* out) override {
+    for (int r = 0; r < rows; ++r) {
+      NormRow(x + int64_t{r} * columns, weight, columns, epsilon, out + int64_t{r} * columns);
+    }
+  }
+
+  void MatMul(const float* x, const Weight& weight, int rows, float* out) override {
+    for (int64_t n = 0; n < weight.rows; ++n) {
+      const std::vector<float> row = DecodeRow(weight, n);
+      for (int r = 0; r < rows; ++r) {
+        double sum = 0;
+        for (int64_t k = 0; k < weight.columns; ++k) {
+          sum += double{x[r * weight.columns + k]} * row[k];
+        }
+        out[r * weight.rows + n] = static_cast<float>(sum);
+      }
+    }
+  }
+
+  void NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, const KvRows& rows,
+                     const KvLayer& layer) override {
+    const int head_dim = layer.head_dim;
+    for (int r = 0; r < rows.rows; ++r) {
+      for (int h = 0; h < qkv.query_heads; ++h) {
+        float* query = qkv.query + (int64_t{r} * qkv.query_heads + h) * head_dim;
+        NormRow(query, qkv.query_norm, head_dim, qkv.epsilon, query);
+        RotateHead(query, head_dim, rope, r);
+      }
+      for (int h = 0; h < layer.kv_heads; ++h) {
+        const int64_t at = (int64_t{r} * layer.kv_heads + h) * head_dim;
+        const float* value = qkv.value == nullptr ? qkv.key : qkv.value;
+        const int64_t offset = Offset(rows, layer, r, rows.position[r], h);
+        NormRow(value + at, nullptr, head_dim, qkv.epsilon, layer.values + offset);
+        NormRow(qkv.key + at, qkv.key_norm, head_dim, qkv.epsilon, layer.keys + offset);
+        RotateHead(layer.keys + offset, head_dim, rope, r);
+      }
+    }
+  }
+
+  void Attend(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
+              float* out) override {
+    const int group = query_heads / layer.kv_heads;
+    for (int r = 0; r < rows.rows; ++r) {
+      for (int h = 0; h < query_heads; ++h) {
+        const int64_t at = (int64_t{r} * query_heads + h) * layer.head_dim;
+        AttendHead(query + at, rows, layer, r, h / group, out + at);
+      }
+    }
+  }
+
+  void AddNormed(float* x, float* y, const float* weight, int rows, int columns, float epsilon,
+                 float scale) override {
+    RmsNorm(y, weight, rows, columns, epsilon, y);
+    for (int64_t i = 0; i < int64_t{rows} * columns; ++i) x[i] = (x[i] + y[i]) * scale;
+  }
+
+  void GeGlu(const float* gate, const float* up, int64_t elements, float* out) override {
+    for (int64_t i = 0; i < elements; ++i) {
+      const double t = gate[i];
+      const double inner = std::sqrt(2.0 / M_PI) * (t + 0.044715 * t * t * t);
+      out[i] = static_cast<float>(0.5 * t * (1.0 + std::tanh(inner)) * up[i]);
+    }
+  }
+
+  void SoftCap(float* x, int64_t elements, float cap) override {
+    for (int64_t i = 0; i < elements; ++i) {
+      x[i] = static_cast<float>(cap * std::tanh(double{x[i]} / cap));
+    }
+  }
+
+ private:
+  static void AttendHead(const float* query, const KvRows& rows, const KvLayer& layer, int r,
+                         int kv_head, float* out) {
+    std::vector<double> scores;
+    for (int key = rows.first_key[r]; key <= rows.last_key[r]; ++key) {
+      const float* stored = layer.keys + Offset(rows, layer, r, key, kv_head);
+      double score = 0;
+      for (int d = 0; d < layer.head_dim; ++d) score += double{query[d]} * stored[d];
+      scores.push_back(score);
+    }
+    const double maximum = *std::max_element(scores.begin(), scores.end());
+    double sum = 0;
+    for (double& score : scores) sum += score = std::exp(score - maximum);
+    for (int d = 0; d < layer.head_dim; ++d) {
+      double value = 0;
+      for (size_t i = 0; i < scores.size(); ++i) {
+        const int key = rows.first_key[r] + static_cast<int>(i);
+        value += scores[i] / sum * layer.values[Offset(rows, layer, r, key, kv_head) + d];
+      }
+      out[d] = static_cast<float>(value);
+    }
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Device> MakeReferenceDevice() { return std::make_unique<ReferenceDevice>(); }
+
+}  // namespace facet
