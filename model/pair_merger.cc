@@ -54,15 +54,13 @@ void PairMerger::MergeLong(size_t begin, std::vector<int>& ids) {
   while (!waiting_.empty()) {
     const auto [rank, index] = waiting_.front();
     Queue& queue = queues_[index];
-    if (queue.head == queue.places.size()) {
+    if (queue.empty()) {
       std::pop_heap(waiting_.begin(), waiting_.end(), std::greater<>());
       waiting_.pop_back();
       queue.places.clear();
       queue.head = 0;
       queue.is_heap = false;
-      queue_of_rank_.erase(rank);
-      idle_queues_.push_back(index);
-      if (newest_.first == rank) newest_ = {-1, -1};
+      queue.is_waiting = false;
       continue;
     }
     const int place = PopFront(queue);
@@ -71,7 +69,7 @@ void PairMerger::MergeLong(size_t begin, std::vector<int>& ids) {
   }
   ids.resize(begin);
   for (int place = 0; place >= 0; place = nodes_[place].next) ids.push_back(nodes_[place].id);
-  ReleaseMemory();
+  Forget();
 }
 
 void PairMerger::MergeAt(int place) {
@@ -93,10 +91,16 @@ void PairMerger::Consider(int place) {
 }
 
 void PairMerger::Push(int rank, int place) {
-  if (newest_.first != rank) newest_ = {rank, QueueOf(rank)};
-  Queue& queue = queues_[newest_.second];
+  std::pair<int, int>& recent = recent_[rank % recent_.size()];
+  if (recent.first != rank) recent = {rank, QueueOf(rank)};
+  Queue& queue = queues_[recent.second];
   ++steps_;
-  const bool in_order = queue.head == queue.places.size() || queue.places.back() < place;
+  if (!queue.is_waiting) {
+    queue.is_waiting = true;
+    waiting_.emplace_back(rank, recent.second);
+    std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+  }
+  const bool in_order = queue.empty() || queue.places.back() < place;
   if (!queue.is_heap && !in_order) {
     queue.places.erase(queue.places.begin(), queue.places.begin() + queue.head);
     steps_ += queue.places.size();
@@ -113,17 +117,8 @@ void PairMerger::Push(int rank, int place) {
 }
 
 int PairMerger::QueueOf(int rank) {
-  const auto [found, is_new] = queue_of_rank_.try_emplace(rank, 0);
-  if (is_new) {
-    if (idle_queues_.empty()) {
-      idle_queues_.push_back(static_cast<int>(queues_.size()));
-      queues_.emplace_back();
-    }
-    found->second = idle_queues_.back();
-    idle_queues_.pop_back();
-    waiting_.emplace_back(rank, found->second);
-    std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
-  }
+  const auto [found, is_new] = queue_of_rank_.try_emplace(rank, queue_count_);
+  if (is_new && queue_count_++ == static_cast<int>(queues_.size())) queues_.emplace_back();
   return found->second;
 }
 
@@ -139,12 +134,13 @@ int PairMerger::PopFront(Queue& queue) {
   return place;
 }
 
-void PairMerger::ReleaseMemory() {
+void PairMerger::Forget() {
+  queue_count_ = 0;
+  queue_of_rank_.clear();
+  recent_.fill({-1, -1});
   if (nodes_.capacity() <= kKeptNodesMax) return;
   std::vector<Node>().swap(nodes_);
   std::vector<Queue>().swap(queues_);
-  std::vector<int>().swap(idle_queues_);
-  absl::flat_hash_map<int, int>().swap(queue_of_rank_);
   std::vector<std::pair<int, int>>().swap(waiting_);
 }
 

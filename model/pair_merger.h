@@ -1,6 +1,7 @@
 #ifndef FACET_MODEL_PAIR_MERGER_H_
 #define FACET_MODEL_PAIR_MERGER_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -22,7 +23,9 @@ namespace facet {
 class PairMerger {
  public:
   // `vocabulary` must outlive it.
-  explicit PairMerger(const Vocabulary* vocabulary) : vocabulary_(*vocabulary) {}
+  explicit PairMerger(const Vocabulary* vocabulary) : vocabulary_(*vocabulary) {
+    recent_.fill({-1, -1});
+  }
 
   // Replaces ids[begin..] by what they merge to.
   void MergeTail(size_t begin, std::vector<int>& ids);
@@ -44,6 +47,8 @@ class PairMerger {
     std::vector<int> places;
     size_t head = 0;
     bool is_heap = false;
+    bool is_waiting = false;  // It is in waiting_.
+    bool empty() const { return head == places.size(); }
   };
 
   void MergeShort(size_t begin, std::vector<int>& ids);
@@ -55,16 +60,17 @@ class PairMerger {
   // The queue of a rank, a new one if there is none.
   int QueueOf(int rank);
   int PopFront(Queue& queue);
-  void ReleaseMemory();
+  void Forget();
 
   const Vocabulary& vocabulary_;
   std::vector<int> ranks_;  // Of short rows.
   std::vector<Node> nodes_;
-  std::vector<Queue> queues_;
-  std::vector<int> idle_queues_;
+  std::vector<Queue> queues_;  // The first queue_count_ are in use, the rest are empty.
+  int queue_count_ = 0;
   absl::flat_hash_map<int, int> queue_of_rank_;
-  std::vector<std::pair<int, int>> waiting_;  // A min-heap of (rank, queue), one for each queue.
-  std::pair<int, int> newest_ = {-1, -1};     // The (rank, queue) last pushed to.
+  // The (rank, queue) last looked up, by the rank's low bits: few ranks take turns.
+  std::array<std::pair<int, int>, 64> recent_;
+  std::vector<std::pair<int, int>> waiting_;  // A min-heap of (rank, queue).
   int64_t steps_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "model/pair_merger.h"
 #include "model/utf8.h"
 #include "model/word_cache.h"
@@ -46,6 +47,7 @@ Tokenizer::Tokenizer(std::shared_ptr<const Vocabulary> vocabulary)
   for (const int id : vocabulary_->special_ids()) {
     const absl::string_view piece = vocabulary_->piece(id);
     special_lengths_.push_back(piece.size());
+    if (!absl::StrContains(special_first_bytes_, piece[0])) special_first_bytes_ += piece[0];
     for (int second = 0; second < 256; ++second) {
       if (piece.size() == 1 || static_cast<uint8_t>(piece[1]) == second) {
         special_starts_.set(static_cast<uint8_t>(piece[0]) * 256 + second);
@@ -65,8 +67,8 @@ std::vector<int> Tokenizer::Encode(absl::string_view text, const Options& option
   if (options.add_special) ids.push_back(vocabulary_->roles().bos);
   std::unique_ptr<Scratch> scratch = Borrow();
   if (options.parse_special) {
-    size_t begin = 0;
-    for (size_t position = 0; position < text.size();) {
+    size_t begin = 0, position = 0;
+    while ((position = text.find_first_of(special_first_bytes_, position)) != text.npos) {
       int id = 0;
       const size_t size = MatchSpecial(text, position, &id);
       if (size == 0) {

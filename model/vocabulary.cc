@@ -24,7 +24,6 @@ constexpr absl::string_view kTemplateKey = "tokenizer.chat_template";
 
 constexpr absl::string_view kSpaceMark = "▁";
 constexpr char32_t kSpaceMarkCode = 0x2581;
-constexpr uint64_t kEmptySlot = ~uint64_t{0};
 // Gemma's vocabularies have 2^18 pieces; ids beyond 2^24 are a broken file.
 constexpr size_t kPiecesMax = size_t{1} << 24;
 
@@ -37,10 +36,6 @@ size_t SlotCount(size_t entries) {
   size_t slots = 16;
   while (slots < 2 * entries) slots *= 2;
   return slots;
-}
-
-uint64_t PairKey(int left, int right) {
-  return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
 }
 
 // The bytes that the last character of a text may end in, and the first may begin with. A space is
@@ -110,16 +105,6 @@ std::optional<int> Vocabulary::Find(absl::string_view piece) const {
     const int id = find_table_[slot];
     if (id < 0) return std::nullopt;
     if (pieces_.at(id) == piece) return id;
-  }
-}
-
-Vocabulary::Merge Vocabulary::FindMerge(int left, int right) const {
-  const uint64_t pair = PairKey(left, right);
-  const size_t mask = merge_table_.size() - 1;
-  for (size_t index = absl::HashOf(pair) & mask;; index = (index + 1) & mask) {
-    const MergeSlot& slot = merge_table_[index];
-    if (slot.pair == pair) return {slot.rank, slot.id};
-    if (slot.pair == kEmptySlot) return {};
   }
 }
 
