@@ -18,7 +18,9 @@ constexpr size_t kIdleMax = 16;
 // Appends one id for each symbol of `text`, or those of its bytes where it is no piece.
 void AppendSymbols(const Vocabulary& vocabulary, absl::string_view text, std::vector<int>& ids) {
   while (!text.empty()) {
-    const Utf8Character character = FirstUtf8Character(text);
+    const uint8_t first = text.front();
+    const Utf8Character character =
+        first < 0x80 ? Utf8Character{1, first} : FirstUtf8Character(text);
     const int id = character.size == 0 ? -1 : vocabulary.character_id(character.code);
     const size_t size = std::max(1, character.size);
     if (id >= 0) {
@@ -111,6 +113,7 @@ void Tokenizer::EncodeText(absl::string_view text, Scratch& scratch, std::vector
     const size_t slot = keep ? WordCache::SlotOf(word) : 0;
     if (keep && scratch.words.Find(slot, word, ids)) continue;
     const size_t id_count = ids.size();
+    if (!keep) ids.reserve(id_count + word.size());
     AppendSymbols(vocabulary, word, ids);
     scratch.merger.MergeTail(id_count, ids);
     if (keep) scratch.words.Insert(slot, word, absl::MakeConstSpan(ids).subspan(id_count));
