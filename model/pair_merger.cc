@@ -33,10 +33,10 @@ void PairMerger::MergeShort(size_t begin, std::vector<int>& ids) {
   ranks_.resize(size - 1);
   for (size_t i = 0; i + 1 < size; ++i) ranks_[i] = rank_at(i);
   while (size > 1) {
-    const auto end = ranks_.begin() + (size - 1);
-    const auto lowest = std::min_element(ranks_.begin(), end);
+    int* const end = ranks_.data() + (size - 1);
+    int* const lowest = std::min_element(ranks_.data(), end);
     if (*lowest == Vocabulary::Merge::kNone) break;
-    const size_t i = lowest - ranks_.begin();
+    const size_t i = lowest - ranks_.data();
     row[i] = vocabulary_.FindMerge(row[i], row[i + 1]).id;
     std::copy(row + i + 2, row + size, row + i + 1);
     std::copy(lowest + 1, end, lowest);
@@ -48,7 +48,8 @@ void PairMerger::MergeShort(size_t begin, std::vector<int>& ids) {
 }
 
 void PairMerger::MergeLong(size_t begin, std::vector<int>& ids) {
-  const std::vector<int> symbols(ids.begin() + begin, ids.end());
+  const absl::Span<const int> tail = absl::MakeConstSpan(ids).subspan(begin);
+  const std::vector<int> symbols(tail.begin(), tail.end());
   std::vector<size_t> starts;  // The first symbol of each piece in ids[begin..].
   ids.resize(begin);
   size_t block_end = 0;
@@ -154,8 +155,9 @@ void PairMerger::Push(int rank, int place) {
   }
   const bool in_order = queue.empty() || queue.places.back() < place;
   if (!queue.is_heap && !in_order) {
-    queue.places.erase(queue.places.begin(), queue.places.begin() + queue.head);
-    steps_ += queue.places.size();
+    std::vector<int>(queue.places.data() + queue.head, queue.places.data() + queue.places.size())
+        .swap(queue.places);
+    steps_ += static_cast<int64_t>(queue.places.size());
     queue.head = 0;
     queue.is_heap = true;
   }

@@ -119,7 +119,8 @@ absl::Status Vocabulary::ReadPieces(const Metadata& metadata) {
                absl::StrCat("it has ", types.size(), " entries for ", tokens->size(), " pieces"));
   }
   byte_ids_.assign(256, -1);
-  for (size_t id = 0; id < tokens->size(); ++id) {
+  const int count = static_cast<int>(tokens->size());
+  for (int id = 0; id < count; ++id) {
     const std::string& piece = (*tokens)[id];
     if (piece.empty()) return Bad(kTokensKey, absl::StrCat("piece ", id, " is empty"));
     if (!IsUtf8(piece)) return Bad(kTokensKey, absl::StrCat("piece ", id, " is not UTF-8"));

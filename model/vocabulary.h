@@ -140,7 +140,7 @@ class Vocabulary {
   std::vector<MergeSlot> merge_table_;  // Open addressing; a power of two.
   std::vector<int> character_ids_;      // By code point.
   std::vector<int> byte_ids_;           // [256]
-  std::bitset<256 * 256> joined_;       // [last byte][first byte]
+  std::bitset<65536> joined_;           // [last byte][first byte]
   std::vector<int> special_ids_;
   Roles roles_;
   std::vector<int> stop_ids_;
