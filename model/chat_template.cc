@@ -1,6 +1,7 @@
 #include "model/chat_template.h"
 
 #include <boost/json.hpp>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -115,7 +116,7 @@ class Renderer {
     absl::string_view role;
   };
   // How the prompt ends.
-  enum class End { kTurn, kToolCall, kToolResponse };
+  enum class End : uint8_t { kTurn, kToolCall, kToolResponse };
 
   static std::string FieldOf(size_t index) { return absl::StrCat("messages[", index, "]"); }
 

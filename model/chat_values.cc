@@ -23,16 +23,21 @@ void AppendString(absl::string_view value, std::string& text) {
 
 // Sorted without regard to case; keys that differ only in case keep their order.
 std::vector<Entry> Sorted(const json::object& object) {
-  std::vector<std::pair<std::string, Entry>> keyed;
+  // (the key in lower case, its place)
+  std::vector<std::pair<std::string, size_t>> order;
+  std::vector<Entry> entries;
+  order.reserve(object.size());
+  entries.reserve(object.size());
   for (const auto& entry : object) {
     const absl::string_view key(entry.key().data(), entry.key().size());
-    keyed.push_back({absl::AsciiStrToLower(key), {key, &entry.value()}});
+    order.emplace_back(absl::AsciiStrToLower(key), entries.size());
+    entries.emplace_back(key, &entry.value());
   }
-  std::stable_sort(keyed.begin(), keyed.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<Entry> entries;
-  for (const auto& [lower, entry] : keyed) entries.push_back(entry);
-  return entries;
+  std::sort(order.begin(), order.end());
+  std::vector<Entry> sorted;
+  sorted.reserve(entries.size());
+  for (const auto& [lower, place] : order) sorted.push_back(entries[place]);
+  return sorted;
 }
 
 // What Jinja takes for false.

@@ -2,6 +2,7 @@
 #define FACET_MODEL_CHAT_VALUES_H_
 
 #include <boost/json/fwd.hpp>
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,7 +15,7 @@ namespace facet {
 
 // Whether the keys of a mapping are written as they are (in calls and responses) or as strings (in
 // schemas).
-enum class KeyStyle { kBare, kQuoted };
+enum class KeyStyle : uint8_t { kBare, kQuoted };
 
 // Appends a string as <|"|>text<|"|>, a number as Python writes it, a list as [v,v], a mapping as
 // {k:v,k:v} with its keys sorted without regard to (ASCII) case.

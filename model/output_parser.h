@@ -1,6 +1,7 @@
 #ifndef FACET_MODEL_OUTPUT_PARSER_H_
 #define FACET_MODEL_OUTPUT_PARSER_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,7 +54,7 @@ class OutputParser {
   int tool_call_count() const { return tool_call_count_; }
 
  private:
-  enum class State { kContent, kReasoning, kToolCall };
+  enum class State : uint8_t { kContent, kReasoning, kToolCall };
 
   void AddId(int id, Delta& delta);
   void AddMarker(int id, Delta& delta);

@@ -1,5 +1,6 @@
 #include "model/pair_merger.h"
 
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <string>
@@ -10,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "model/metadata.h"
 #include "model/testing/real_vocabulary.h"
+#include "model/utf8.h"
 #include "model/vocabulary.h"
 
 namespace facet {
@@ -33,9 +35,24 @@ std::vector<int> MergeNaively(const Vocabulary& vocabulary, std::vector<int> ids
   }
 }
 
-std::vector<int> Merge(const Vocabulary& vocabulary, std::vector<int> ids) {
-  PairMerger(&vocabulary).MergeTail(0, ids);
+std::vector<int> Merge(const Vocabulary& vocabulary, std::vector<int> ids, size_t block = 1024) {
+  PairMerger(&vocabulary, block).MergeTail(0, ids);
   return ids;
+}
+
+std::shared_ptr<const Vocabulary> MakeVocabulary(std::vector<std::string> pieces,
+                                                 const std::vector<std::string>& merges) {
+  std::vector<int32_t> types(pieces.size(), 1);
+  for (int byte = 0; byte < 256; ++byte) {
+    pieces.push_back(absl::StrFormat("<0x%02X>", byte));
+    types.push_back(6);
+  }
+  Metadata metadata;
+  metadata.Set("tokenizer.ggml.model", std::string("gemma4"));
+  metadata.Set("tokenizer.ggml.tokens", pieces);
+  metadata.Set("tokenizer.ggml.token_type", types);
+  metadata.Set("tokenizer.ggml.merges", merges);
+  return Vocabulary::FromMetadata(metadata).value();
 }
 
 // A vocabulary over three letters with random merges in random order, so that ranks do not follow
@@ -55,17 +72,7 @@ std::shared_ptr<const Vocabulary> RandomVocabulary(std::mt19937& random) {
     }
   }
   std::shuffle(merges.begin(), merges.end(), random);
-  std::vector<int32_t> types(pieces.size(), 1);
-  for (int byte = 0; byte < 256; ++byte) {
-    pieces.push_back(absl::StrFormat("<0x%02X>", byte));
-    types.push_back(6);
-  }
-  Metadata metadata;
-  metadata.Set("tokenizer.ggml.model", std::string("gemma4"));
-  metadata.Set("tokenizer.ggml.tokens", pieces);
-  metadata.Set("tokenizer.ggml.token_type", types);
-  metadata.Set("tokenizer.ggml.merges", merges);
-  return Vocabulary::FromMetadata(metadata).value();
+  return MakeVocabulary(std::move(pieces), merges);
 }
 
 // Given random vocabularies and random rows, short and long: expect what the definition gives.
@@ -79,8 +86,11 @@ TEST(PairMergerTest, EqualsTheDefinitionForRandomVocabularies) {
       std::vector<int> ids(size);
       const int letters = 1 + random() % 3;
       for (int& id : ids) id = 1 + random() % letters;
-      ASSERT_EQ(Merge(*vocabulary, ids), MergeNaively(*vocabulary, ids))
-          << ::testing::PrintToString(ids);
+      const std::vector<int> expected = MergeNaively(*vocabulary, ids);
+      for (const size_t block : {1, 10, 50, 1024}) {
+        ASSERT_EQ(Merge(*vocabulary, ids, block), expected)
+            << block << ::testing::PrintToString(ids);
+      }
     }
   }
 }
@@ -96,8 +106,33 @@ TEST(PairMergerTest, EqualsTheDefinitionForTheRealVocabulary) {
     std::vector<int> ids(1 + random() % 300);
     const size_t used = 1 + random() % letters.size();
     for (int& id : ids) id = vocabulary->character_id(letters[random() % used]);
-    ASSERT_EQ(Merge(*vocabulary, ids), MergeNaively(*vocabulary, ids));
+    const std::vector<int> expected = MergeNaively(*vocabulary, ids);
+    ASSERT_EQ(Merge(*vocabulary, ids), expected);
+    ASSERT_EQ(Merge(*vocabulary, ids, 30), expected);
   }
+}
+
+// Given a chain in which each merge is of a lower rank than the one before it, so that the row
+// changes from its end to its beginning: expect it to be merged in one block, and rightly.
+TEST(PairMergerTest, BlocksThatDoNotFitAreMergedAsOne) {
+  constexpr int kLength = 120;
+  std::vector<std::string> pieces = {"<bos>"}, merges;
+  for (int i = 0; i < kLength; ++i) {
+    pieces.emplace_back();
+    AppendUtf8(0x4E00 + i, pieces.back());
+  }
+  for (int i = kLength; i > 1; --i) {
+    pieces.push_back(pieces[i - 1] + pieces[i]);
+    merges.push_back(absl::StrCat(pieces[i - 1], " ", pieces[i]));
+  }
+  const auto vocabulary = MakeVocabulary(pieces, merges);
+  std::vector<int> ids;
+  for (int i = 1; i <= kLength; ++i) ids.push_back(i);
+  PairMerger merger(vocabulary.get(), 51);
+  std::vector<int> merged = ids;
+  merger.MergeTail(0, merged);
+  EXPECT_EQ(merged, MergeNaively(*vocabulary, ids));
+  EXPECT_EQ(merger.whole_rows(), 1);
 }
 
 // Given what precedes the tail: expect it untouched.
@@ -118,6 +153,7 @@ TEST(PairMergerTest, WorkGrowsWithTheLength) {
     for (int& id : ids) id = vocabulary->character_id(letters[random() % letters.size()]);
     PairMerger merger(vocabulary.get());
     merger.MergeTail(0, ids);
+    EXPECT_EQ(merger.whole_rows(), 0) << letters;
     return static_cast<double>(merger.steps());
   };
   for (const std::string letters : {"a", " ", "\n", "=", "ab", "etaoinshrdlu", "-=*#"}) {

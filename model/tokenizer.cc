@@ -4,6 +4,7 @@
 #include <functional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "model/pair_merger.h"
 #include "model/utf8.h"
 #include "model/word_cache.h"
@@ -17,7 +18,9 @@ constexpr size_t kIdleMax = 16;
 // Appends one id for each symbol of `text`, or those of its bytes where it is no piece.
 void AppendSymbols(const Vocabulary& vocabulary, absl::string_view text, std::vector<int>& ids) {
   while (!text.empty()) {
-    const Utf8Character character = FirstUtf8Character(text);
+    const uint8_t first = text.front();
+    const Utf8Character character =
+        first < 0x80 ? Utf8Character{1, first} : FirstUtf8Character(text);
     const int id = character.size == 0 ? -1 : vocabulary.character_id(character.code);
     const size_t size = std::max(1, character.size);
     if (id >= 0) {
@@ -46,6 +49,7 @@ Tokenizer::Tokenizer(std::shared_ptr<const Vocabulary> vocabulary)
   for (const int id : vocabulary_->special_ids()) {
     const absl::string_view piece = vocabulary_->piece(id);
     special_lengths_.push_back(piece.size());
+    if (!absl::StrContains(special_first_bytes_, piece[0])) special_first_bytes_ += piece[0];
     for (int second = 0; second < 256; ++second) {
       if (piece.size() == 1 || static_cast<uint8_t>(piece[1]) == second) {
         special_starts_.set(static_cast<uint8_t>(piece[0]) * 256 + second);
@@ -65,8 +69,8 @@ std::vector<int> Tokenizer::Encode(absl::string_view text, const Options& option
   if (options.add_special) ids.push_back(vocabulary_->roles().bos);
   std::unique_ptr<Scratch> scratch = Borrow();
   if (options.parse_special) {
-    size_t begin = 0;
-    for (size_t position = 0; position < text.size();) {
+    size_t begin = 0, position = 0;
+    while ((position = text.find_first_of(special_first_bytes_, position)) != text.npos) {
       int id = 0;
       const size_t size = MatchSpecial(text, position, &id);
       if (size == 0) {
@@ -109,6 +113,7 @@ void Tokenizer::EncodeText(absl::string_view text, Scratch& scratch, std::vector
     const size_t slot = keep ? WordCache::SlotOf(word) : 0;
     if (keep && scratch.words.Find(slot, word, ids)) continue;
     const size_t id_count = ids.size();
+    if (!keep) ids.reserve(id_count + word.size());
     AppendSymbols(vocabulary, word, ids);
     scratch.merger.MergeTail(id_count, ids);
     if (keep) scratch.words.Insert(slot, word, absl::MakeConstSpan(ids).subspan(id_count));

@@ -3,6 +3,7 @@
 
 #include <bitset>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -51,8 +52,9 @@ class Tokenizer {
   void EncodeText(absl::string_view text, Scratch& scratch, std::vector<int>& ids) const;
 
   const std::shared_ptr<const Vocabulary> vocabulary_;
-  std::vector<size_t> special_lengths_;    // Distinct, descending.
-  std::bitset<256 * 256> special_starts_;  // By the first two bytes.
+  std::vector<size_t> special_lengths_;  // Distinct, descending.
+  std::string special_first_bytes_;      // Distinct.
+  std::bitset<65536> special_starts_;    // By the first two bytes.
   mutable absl::Mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> idle_ ABSL_GUARDED_BY(mutex_);
 };

@@ -117,6 +117,13 @@ void BM_LoadVocabulary(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(Vocabulary::FromMetadata(metadata));
 }
 
+// For tokenizer_benchmark_huggingface.py.
+void Write(const std::string& directory, const std::string& name, const std::string& text) {
+  std::ofstream(directory + "/" + name + ".txt", std::ios::binary) << text;
+  std::ofstream ids(directory + "/" + name + ".ids");
+  for (const int id : Tokenizer(testing::RealVocabulary()).Encode(text)) ids << id << "\n";
+}
+
 void Register(const std::string& name, const std::string& text, bool cold) {
   benchmark::RegisterBenchmark(("Warm/" + name).c_str(),
                                [=](benchmark::State& state) { BM_Warm(state, text); });
@@ -124,9 +131,7 @@ void Register(const std::string& name, const std::string& text, bool cold) {
     benchmark::RegisterBenchmark(("Cold/" + name).c_str(),
                                  [=](benchmark::State& state) { BM_Cold(state, text); });
   }
-  if (const char* directory = std::getenv("FACET_TEXT_DIR")) {
-    std::ofstream(std::string(directory) + "/" + name + ".txt", std::ios::binary) << text;
-  }
+  if (const char* directory = std::getenv("FACET_TEXT_DIR")) Write(directory, name, text);
 }
 
 void RegisterAll() {

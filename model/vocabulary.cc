@@ -24,7 +24,6 @@ constexpr absl::string_view kTemplateKey = "tokenizer.chat_template";
 
 constexpr absl::string_view kSpaceMark = "▁";
 constexpr char32_t kSpaceMarkCode = 0x2581;
-constexpr uint64_t kEmptySlot = ~uint64_t{0};
 // Gemma's vocabularies have 2^18 pieces; ids beyond 2^24 are a broken file.
 constexpr size_t kPiecesMax = size_t{1} << 24;
 
@@ -37,10 +36,6 @@ size_t SlotCount(size_t entries) {
   size_t slots = 16;
   while (slots < 2 * entries) slots *= 2;
   return slots;
-}
-
-uint64_t PairKey(int left, int right) {
-  return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
 }
 
 // The bytes that the last character of a text may end in, and the first may begin with. A space is
@@ -113,16 +108,6 @@ std::optional<int> Vocabulary::Find(absl::string_view piece) const {
   }
 }
 
-Vocabulary::Merge Vocabulary::FindMerge(int left, int right) const {
-  const uint64_t pair = PairKey(left, right);
-  const size_t mask = merge_table_.size() - 1;
-  for (size_t index = absl::HashOf(pair) & mask;; index = (index + 1) & mask) {
-    const MergeSlot& slot = merge_table_[index];
-    if (slot.pair == pair) return {slot.rank, slot.id};
-    if (slot.pair == kEmptySlot) return {};
-  }
-}
-
 absl::Status Vocabulary::ReadPieces(const Metadata& metadata) {
   ASSIGN_OR_RETURN(const std::vector<std::string>* tokens, metadata.GetStrings(kTokensKey));
   ASSIGN_OR_RETURN(const std::vector<int64_t> types, metadata.GetInts(kTypesKey));
@@ -134,7 +119,8 @@ absl::Status Vocabulary::ReadPieces(const Metadata& metadata) {
                absl::StrCat("it has ", types.size(), " entries for ", tokens->size(), " pieces"));
   }
   byte_ids_.assign(256, -1);
-  for (size_t id = 0; id < tokens->size(); ++id) {
+  const int count = static_cast<int>(tokens->size());
+  for (int id = 0; id < count; ++id) {
     const std::string& piece = (*tokens)[id];
     if (piece.empty()) return Bad(kTokensKey, absl::StrCat("piece ", id, " is empty"));
     if (!IsUtf8(piece)) return Bad(kTokensKey, absl::StrCat("piece ", id, " is not UTF-8"));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -83,7 +84,15 @@ class Vocabulary {
 
   // --- For the tokenizer. ---
 
-  Merge FindMerge(int left, int right) const;
+  Merge FindMerge(int left, int right) const {
+    const uint64_t pair = PairKey(left, right);
+    const size_t mask = merge_table_.size() - 1;
+    for (size_t index = absl::HashOf(pair) & mask;; index = (index + 1) & mask) {
+      const MergeSlot& slot = merge_table_[index];
+      if (slot.pair == pair) return {slot.rank, slot.id};
+      if (slot.pair == kEmptySlot) return {};
+    }
+  }
   int byte_id(uint8_t byte) const { return byte_ids_[byte]; }
   // The piece that is one character, or -1. A space and '▁' are the same.
   int character_id(char32_t character) const {
@@ -106,11 +115,16 @@ class Vocabulary {
     void Add(absl::string_view text);
     absl::string_view at(int index) const;
   };
+  static constexpr uint64_t kEmptySlot = ~uint64_t{0};
   struct MergeSlot {
-    uint64_t pair;  // left << 32 | right, or kEmpty.
+    uint64_t pair;  // A PairKey, or kEmptySlot.
     int rank;
     int id;
   };
+
+  static uint64_t PairKey(int left, int right) {
+    return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
+  }
 
   Vocabulary() = default;
   absl::Status ReadPieces(const Metadata& metadata);
@@ -126,7 +140,7 @@ class Vocabulary {
   std::vector<MergeSlot> merge_table_;  // Open addressing; a power of two.
   std::vector<int> character_ids_;      // By code point.
   std::vector<int> byte_ids_;           // [256]
-  std::bitset<256 * 256> joined_;       // [last byte][first byte]
+  std::bitset<65536> joined_;           // [last byte][first byte]
   std::vector<int> special_ids_;
   Roles roles_;
   std::vector<int> stop_ids_;

@@ -10,8 +10,9 @@
 
 namespace facet {
 
-// Remembers the token ids of short words: a table of fixed size in which a new word takes the
-// place of the one that has the same slot. For one thread at a time.
+// Remembers the token ids of short words: a table of fixed size in which a word has two places. A
+// new word takes the first, what stood there moves to the second, and what stood there is gone. For
+// one thread at a time.
 class WordCache {
  public:
   static constexpr size_t kSlots = size_t{1} << 15;  // 128 bytes each: 4 MiB.
@@ -20,8 +21,9 @@ class WordCache {
 
   WordCache() : slots_(kSlots) {}
 
+  // The first place of a word; the second is the slot after it.
   static size_t SlotOf(absl::string_view word);
-  // Both: `slot` is SlotOf(word). Appends the ids of `word`, if it is there.
+  // Here and below, `slot` is SlotOf(word). Appends the ids of `word`, if it is there.
   bool Find(size_t slot, absl::string_view word, std::vector<int>& ids) const;
   // Keeps a word that is within the bounds above, and ignores any other.
   void Insert(size_t slot, absl::string_view word, absl::Span<const int> ids);
