@@ -7,8 +7,11 @@ import shutil
 
 import torch
 from transformers import Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
+from transformers.utils import logging
 
 import vocabulary
+
+logging.disable_progress_bar()
 
 TOKEN_COUNT_MAX = 4096
 
@@ -20,7 +23,7 @@ CHAT_TEMPLATE = (pathlib.Path(__file__).parent / "chat_template.jinja").read_tex
 
 
 def config():
-    """12B's structure at a 2,400th of its size. All matrix rows are multiples of 256, the largest quantised block."""
+    """12B's structure in 5.1 million parameters. All matrix rows are multiples of 256, the largest quantised block."""
     return Gemma4UnifiedTextConfig(
         vocab_size=vocabulary.VOCABULARY_SIZE,
         hidden_size=256,
@@ -79,6 +82,7 @@ def export(model, folder):
     write_json(aside / "generation_config.json", generation_config())
     write_json(aside / "tokenizer_config.json", vocabulary.tokenizer_config_json(CHAT_TEMPLATE, TOKEN_COUNT_MAX))
     (aside / "tokenizer.json").write_text(vocabulary.tokenizer_text(), encoding="utf-8")
+    (aside / "model.safetensors").chmod(0o644)  # safetensors makes it readable for its owner alone
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)

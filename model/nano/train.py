@@ -4,7 +4,7 @@
   train.py --output FOLDER [--minutes 50]     train, or go on where a killed run stopped
   train.py --output FOLDER --smoke            one minute from nothing; fails unless the loss fell
 
-FOLDER gets `state.pt` (weights, optimisers, progress; at most a minute old) and `model/` (the export).
+FOLDER gets `state.pt` (weights, optimisers, progress; at most a minute old; not with --smoke) and `model/`, the export.
 """
 
 import argparse
@@ -20,16 +20,18 @@ import torch
 import batches
 import checkpoint
 
-# Three rows in four hold up to 256 tokens; now and then longer rows let long counts and chats in.
+# (rows, tokens in a row): seven steps in eight take short rows; the eighth lets long counts and chats in.
 SHORT_ROWS = (32, 256)
 LONG_ROWS = (16, 512)
 LONG_EVERY = 8
+SMOKE_ROWS = (8, 256)  # small, so that a busy machine too gets dozens of steps into its minute
 
 MUON_RATE = 0.02
 ADAM_RATE = 0.003
 WARM_UP_STEPS = 50
 DECAY_SHARE = 0.35  # of the budget, at its end, over which the rate falls to zero
 SAVE_EVERY_S = 50
+STATE_FILE = "state.pt"
 DISK_BYTES_MIN = 500 * 1024 * 1024
 SMOKE_MINUTES = 1
 
@@ -37,7 +39,7 @@ SMOKE_MINUTES = 1
 def main():
     arguments = parse_arguments()
     folder = pathlib.Path(arguments.output)
-    problem = folder_problem(folder)
+    problem = folder_problem(folder, arguments.smoke)
     if problem:
         sys.exit(f"train.py: --output {folder}: {problem}")
     torch.set_num_threads(arguments.threads)
@@ -64,6 +66,9 @@ def parse_arguments():
     if arguments.smoke:
         arguments.minutes = SMOKE_MINUTES
         arguments.no_compile = True
+    if not arguments.no_compile and not shutil.which("g++"):
+        progress("no g++ found for torch.compile: training without it, at half the speed\n")
+        arguments.no_compile = True
     if not 0 < arguments.minutes <= 10_000:
         parser.error(f"--minutes {arguments.minutes}: must be above 0 and at most 10000")
     if not 1 <= arguments.threads <= 1024:
@@ -71,8 +76,10 @@ def parse_arguments():
     return arguments
 
 
-def folder_problem(folder):
+def folder_problem(folder, smoke):
     """Why the folder cannot take a run, or an empty string. Makes the folder."""
+    if smoke and (folder / STATE_FILE).exists():
+        return "holds a run, which --smoke would overwrite"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,8 +96,9 @@ class Run:
     """A training run: the model, its optimisers and how far they are. One thread; owns `folder`/state.pt."""
 
     def __init__(self, folder, arguments):
-        self.state_path = folder / "state.pt"
+        self.state_path = folder / STATE_FILE
         self.seed = arguments.seed
+        self.smoke = arguments.smoke
         self.budget_s = 60 * arguments.minutes
         self.model = checkpoint.new_model(arguments.seed)
         self.model.train()
@@ -116,6 +124,8 @@ class Run:
         progress(f"going on at step {self.step}, {self.elapsed_s / 60:.1f} minutes done\n")
 
     def save(self):
+        if self.smoke:
+            return
         state = {
             "seed": self.seed,
             "model": self.model.state_dict(),
@@ -144,8 +154,7 @@ class Run:
         progress("\n")
 
     def train_step(self):
-        rows, length = LONG_ROWS if self.step % LONG_EVERY == LONG_EVERY - 1 else SHORT_ROWS
-        batch = self.packer.batch(self.step, rows, length)
+        batch = self.packer.batch(self.step, *self.row_shape())
         self.set_rates()
         loss = self.loss(batch)
         loss.backward()
@@ -154,6 +163,11 @@ class Run:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return loss.item()
+
+    def row_shape(self):
+        if self.smoke:
+            return SMOKE_ROWS
+        return LONG_ROWS if self.step % LONG_EVERY == LONG_EVERY - 1 else SHORT_ROWS
 
     def loss(self, batch):
         window = self.model.config.sliding_window
