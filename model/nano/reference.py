@@ -5,7 +5,8 @@ from transformers import AutoTokenizer, Gemma4UnifiedForCausalLM
 
 import prompt
 
-BATCH_ROWS = 64
+# A batch takes as long as its longest answer; neighbours are mostly of one kind, so their answers are of like length.
+BATCH_ROWS = 100
 
 
 class Reference:
@@ -20,13 +21,10 @@ class Reference:
     def answers(self, conversations, token_count_max, progress):
         """The answer to each conversation, in their order. `progress` is called with the number done."""
         prompts = [self.render(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        answers = [""] * len(prompts)
-        for start in range(0, len(order), BATCH_ROWS):
-            chosen = order[start : start + BATCH_ROWS]
-            for index, answer in zip(chosen, self.generate([prompts[i] for i in chosen], token_count_max)):
-                answers[index] = answer
-            progress(min(start + BATCH_ROWS, len(order)))
+        answers = []
+        for start in range(0, len(prompts), BATCH_ROWS):
+            answers += self.generate(prompts[start : start + BATCH_ROWS], token_count_max)
+            progress(len(answers))
         return answers
 
     def render(self, messages):
