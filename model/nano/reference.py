@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, Gemma4UnifiedForCausalLM
 import prompt
 
 # A batch takes as long as its longest answer; neighbours are mostly of one kind, so their answers are of like length.
-BATCH_ROWS = 100
+BATCH_ROWS = 200
 
 
 class Reference:
