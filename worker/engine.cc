@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
@@ -22,7 +23,11 @@ struct Engine::Sequence {
   int computed_len = 0;
   bool ended = false;
   PageTables pages;
-  int sliding_first = 0;  // logical sliding pages below this one are given back
+  int sliding_first = 0;      // logical sliding pages below this one are given back
+  std::vector<PageKey> keys;  // of the prompt's whole pages, and of those generated and published
+  PageKey root_key;
+  int published_pages = 0;
+  int cached_tokens = 0;  // of the prompt, when it first ran
 
   absl::Time arrival, first_run = absl::InfiniteFuture(), first_token = absl::InfiniteFuture();
   absl::Time deadline = absl::InfiniteFuture();
@@ -35,6 +40,8 @@ struct Engine::Sequence {
 
 namespace {
 
+// How many of those that wait are looked at for one step: more are not admitted at once.
+constexpr size_t kAdmissionsMax = 16;
 constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
 
 uint64_t Microseconds(absl::Duration duration) {
@@ -99,6 +106,13 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   sequence->stream_id = stream_id;
   sequence->tokens.assign(request.prompt_tokens().begin(), request.prompt_tokens().end());
   sequence->prompt_count = request.prompt_tokens_size();
+  // Hashed here, on the caller's thread, to keep it off the engine's.
+  sequence->root_key = RootPageKey(request.cache_salt());
+  PageKey key = sequence->root_key;
+  for (int i = 0; (i + 1) * kPageTokens <= sequence->prompt_count; ++i) {
+    key = NextPageKey(key, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens));
+    sequence->keys.push_back(key);
+  }
   sequence->arrival = options_.clock();
   if (request.deadline_ms() != 0) {
     sequence->deadline = sequence->arrival + absl::Milliseconds(request.deadline_ms());
@@ -184,17 +198,36 @@ void Engine::EndCancelledAndLate() {
   RemoveEnded();
 }
 
+absl::Span<const PageKey> Engine::PrefixKeys(const Sequence& sequence) {
+  const size_t pages = (sequence.tokens.size() - 1) / kPageTokens;
+  return absl::MakeSpan(sequence.keys).subspan(0, std::min(sequence.keys.size(), pages));
+}
+
 SchedulerSnapshot Engine::Snapshot() const {
+  const PrefixCache& pages = cache_.pages();
   SchedulerSnapshot snapshot;
-  snapshot.full_free = cache_.full().free_count();
-  snapshot.sliding_free = cache_.sliding().free_count();
+  snapshot.full_free = pages.available(KvPool::kFull);
+  snapshot.sliding_free = pages.available(KvPool::kSliding);
+  absl::flat_hash_set<PageKey> in_progress;  // the next page of each prompt that runs
+  const auto add_in_progress = [&](const Sequence& sequence, size_t next_page) {
+    if (next_page < sequence.keys.size()) in_progress.insert(sequence.keys[next_page]);
+  };
   for (const auto& sequence : running_) {
     snapshot.sequences.push_back(
         {sequence->computed_len, static_cast<int>(sequence->tokens.size()), /*running=*/true,
          static_cast<int32_t>(sequence->pages.full.size()), sequence->sliding_held()});
+    add_in_progress(*sequence, sequence->published_pages);
   }
-  for (const auto& sequence : waiting_) {
-    snapshot.sequences.push_back({0, static_cast<int>(sequence->tokens.size())});
+  for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
+    const Sequence& sequence = *waiting_[i];
+    const absl::Span<const PageKey> keys = PrefixKeys(sequence);
+    const PrefixCache::Match match = pages.Find(keys);
+    const bool deferred =
+        match.pages < static_cast<int>(keys.size()) && in_progress.contains(keys[match.pages]);
+    snapshot.sequences.push_back({match.pages * kPageTokens,
+                                  static_cast<int>(sequence.tokens.size()), /*running=*/false,
+                                  match.full_evictable, match.sliding_evictable, deferred});
+    if (!deferred) add_in_progress(sequence, match.pages);
   }
   return snapshot;
 }
@@ -228,7 +261,36 @@ void Engine::Preempt(const StepPlan& plan, const std::vector<Sequence*>& order) 
   }
 }
 
+void Engine::Admit(const StepPlan& plan, const std::vector<Sequence*>& order) {
+  for (const StepPlan::Run& run : plan.runs) {
+    Sequence& sequence = *order[run.sequence];
+    const auto found = std::find_if(waiting_.begin(), waiting_.end(),
+                                    [&](const auto& other) { return other.get() == &sequence; });
+    if (found == waiting_.end()) continue;
+    running_.push_back(std::move(*found));
+    waiting_.erase(found);
+    HoldCachedPrefix(sequence);
+    absl::MutexLock lock(&mutex_);
+    --waiting_count_;
+  }
+}
+
+void Engine::HoldCachedPrefix(Sequence& sequence) {
+  const absl::Span<const PageKey> keys = PrefixKeys(sequence);
+  const int pages = cache_.pages().Find(keys).pages;
+  cache_.pages().Hold(keys, pages, &sequence.pages.full, &sequence.pages.sliding);
+  sequence.published_pages = pages;
+  sequence.computed_len = pages * kPageTokens;
+  while (sequence.sliding_first < pages &&
+         sequence.pages.sliding[sequence.sliding_first] == PageTables::kNoPage) {
+    ++sequence.sliding_first;
+  }
+  if (sequence.first_run == absl::InfiniteFuture()) sequence.cached_tokens = sequence.computed_len;
+}
+
 void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) {
+  // Cached prefixes are held before any page is taken, which might evict them.
+  Admit(plan, order);
   Batch batch;
   std::vector<Sequence*> outputs;
   for (const StepPlan::Run& run : plan.runs) {
@@ -240,16 +302,12 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
     batch.Add(absl::MakeSpan(sequence.tokens).subspan(sequence.computed_len, run.tokens),
               sequence.computed_len, &sequence.pages, last);
     if (last) outputs.push_back(&sequence);
-    // Planned without pages before: admitted now.
-    if (!waiting_.empty() && waiting_.front().get() == &sequence) {
-      running_.push_back(std::move(waiting_.front()));
-      waiting_.pop_front();
-      absl::MutexLock lock(&mutex_);
-      --waiting_count_;
-    }
   }
   const absl::Span<const float> logits = runner_.RunBlocking(batch);
-  for (const StepPlan::Run& run : plan.runs) order[run.sequence]->computed_len += run.tokens;
+  for (const StepPlan::Run& run : plan.runs) {
+    order[run.sequence]->computed_len += run.tokens;
+    PublishPages(*order[run.sequence]);
+  }
   for (size_t i = 0; i < outputs.size(); ++i) {
     Accept(*outputs[i], logits.subspan(i * options_.vocab_size, options_.vocab_size));
   }
@@ -263,18 +321,34 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
 void Engine::TakePages(Sequence& sequence, int tokens) {
   const int pages = (sequence.computed_len + tokens + kPageTokens - 1) / kPageTokens;
   while (static_cast<int>(sequence.pages.full.size()) < pages) {
-    sequence.pages.full.push_back(cache_.full().Take());
-    sequence.pages.sliding.push_back(cache_.sliding().Take());
+    sequence.pages.full.push_back(cache_.pages().Take(KvPool::kFull));
+    sequence.pages.sliding.push_back(cache_.pages().Take(KvPool::kSliding));
+  }
+}
+
+void Engine::PublishPages(Sequence& sequence) {
+  for (int& i = sequence.published_pages; (i + 1) * kPageTokens <= sequence.computed_len; ++i) {
+    if (static_cast<size_t>(i) == sequence.keys.size()) {
+      const auto tokens =
+          absl::MakeSpan(sequence.tokens).subspan(int64_t{i} * kPageTokens, kPageTokens);
+      sequence.keys.push_back(
+          NextPageKey(i == 0 ? sequence.root_key : sequence.keys.back(), tokens));
+    }
+    int32_t& full = sequence.pages.full[i];
+    full = cache_.pages().Publish(KvPool::kFull, full, sequence.keys[i], i);
+    int32_t& sliding = sequence.pages.sliding[i];
+    sliding = cache_.pages().Publish(KvPool::kSliding, sliding, sequence.keys[i], i);
   }
 }
 
 void Engine::FreePages(Sequence& sequence) {
-  for (const int32_t page : sequence.pages.full) cache_.full().GiveBack(page);
+  for (const int32_t page : sequence.pages.full) cache_.pages().Release(KvPool::kFull, page);
   for (const int32_t page : sequence.pages.sliding) {
-    if (page != PageTables::kNoPage) cache_.sliding().GiveBack(page);
+    if (page != PageTables::kNoPage) cache_.pages().Release(KvPool::kSliding, page);
   }
   sequence.pages = {};
   sequence.sliding_first = 0;
+  sequence.published_pages = 0;
 }
 
 void Engine::FreePagesBelowWindow(Sequence& sequence) {
@@ -282,7 +356,7 @@ void Engine::FreePagesBelowWindow(Sequence& sequence) {
   const int first_key = sequence.computed_len - options_.sliding_window_tokens - 1;
   for (; (sequence.sliding_first + 1) * kPageTokens <= first_key; ++sequence.sliding_first) {
     int32_t& page = sequence.pages.sliding[sequence.sliding_first];
-    cache_.sliding().GiveBack(page);
+    cache_.pages().Release(KvPool::kSliding, page);
     page = PageTables::kNoPage;
   }
 }
@@ -326,6 +400,7 @@ void Engine::Finish(Sequence& sequence, v1::FinishReason reason) {
   ledger->set_decode_us(Microseconds(now - token));
   ledger->set_prompt_tokens(sequence.prompt_count);
   ledger->set_generated_tokens(sequence.generated_count());
+  ledger->set_cached_tokens(sequence.cached_tokens);
   ledger->set_preemptions(sequence.preemptions);
   if (std::find(touched_.begin(), touched_.end(), &sequence) == touched_.end()) {
     touched_.push_back(&sequence);
@@ -365,10 +440,11 @@ void Engine::Deliver() {
 void Engine::PublishLoad() {
   v1::Load load;
   load.set_running_requests(running_.size());
-  load.set_full_pages_free(cache_.full().free_count());
-  load.set_full_pages_total(cache_.full().page_count());
-  load.set_sliding_pages_free(cache_.sliding().free_count());
-  load.set_sliding_pages_total(cache_.sliding().page_count());
+  const PrefixCache& pages = cache_.pages();
+  load.set_full_pages_free(pages.available(KvPool::kFull));
+  load.set_full_pages_total(pages.page_count(KvPool::kFull));
+  load.set_sliding_pages_free(pages.available(KvPool::kSliding));
+  load.set_sliding_pages_total(pages.page_count(KvPool::kSliding));
   load.set_generated_tokens_per_s(running_.empty() ? 0 : tokens_per_s_);
   {
     absl::MutexLock lock(&mutex_);

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "proto/page_key.h"
 #include "proto/worker.pb.h"
 #include "worker/batch.h"
 #include "worker/kv_cache.h"
@@ -95,7 +96,13 @@ class Engine {
   void EndCancelledAndLate();
   void Step();
   SchedulerSnapshot Snapshot() const;
+  // The chain of keys that a cached prefix of this sequence is looked up by: one key less than
+  // would leave no token to compute.
+  static absl::Span<const PageKey> PrefixKeys(const Sequence& sequence);
+  void HoldCachedPrefix(Sequence& sequence);
+  void PublishPages(Sequence& sequence);
   void Preempt(const StepPlan& plan, const std::vector<Sequence*>& order);
+  void Admit(const StepPlan& plan, const std::vector<Sequence*>& order);
   void Compute(const StepPlan& plan, const std::vector<Sequence*>& order);
   void TakePages(Sequence& sequence, int tokens);
   void FreePages(Sequence& sequence);

@@ -115,9 +115,9 @@ class TestEngine {
   // Ends the engine and checks that each page came back.
   ~TestEngine() {
     engine.reset();
-    for (PagePool* pool : {&model->cache->full(), &model->cache->sliding()}) {
-      pool->CheckInvariants();
-      EXPECT_EQ(pool->in_use_count(), 0);
+    model->cache->pages().CheckInvariants();
+    for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
+      EXPECT_EQ(model->cache->pages().in_use_count(pool), 0);
     }
   }
 
@@ -320,6 +320,54 @@ TEST(EngineTest, DrainFinishesWhatRuns) {
   };
   absl::MutexLock lock(&test.load_mutex);
   EXPECT_TRUE(test.load_mutex.AwaitWithTimeout(absl::Condition(&announced), absl::Seconds(10)));
+}
+
+// A prompt of `shared` tokens that several requests begin with, and a tail of its own.
+v1::GenerateRequest SharedPrefix(int shared, uint32_t tail, uint32_t tokens_max) {
+  std::vector<uint32_t> prompt = {2};
+  for (int i = 1; i < shared; ++i) prompt.push_back(110 + static_cast<uint32_t>(i * 37 % 1800));
+  for (uint32_t i = 0; i < 20; ++i) prompt.push_back(200 + tail + i);
+  return Request(prompt, tokens_max);
+}
+
+// Given a second request with the same beginning, expect only its tail to be computed, and the
+// tokens of an engine that never saw the first.
+TEST(EngineTest, ReusesACachedPrefix) {
+  std::vector<uint32_t> fresh_tokens;
+  {
+    TestEngine fresh;
+    fresh.engine->Start();
+    fresh_tokens = fresh.Run(SharedPrefix(500, 40, 16)).tokens;
+  }
+  TestEngine test;
+  test.engine->Start();
+  EXPECT_EQ(test.Run(SharedPrefix(500, 0, 16), 1).ledger.cached_tokens(), 0);
+  const Result second = test.Run(SharedPrefix(500, 40, 16), 2);
+  EXPECT_EQ(second.ledger.cached_tokens(), 448);
+  EXPECT_EQ(second.tokens, fresh_tokens);
+  // The whole prompt again: at least its last token is computed.
+  const Result again = test.Run(SharedPrefix(500, 40, 16), 3);
+  EXPECT_EQ(again.ledger.cached_tokens(), 512);
+  EXPECT_EQ(again.tokens, fresh_tokens);
+  // Another tenant's salt shares nothing.
+  v1::GenerateRequest salted = SharedPrefix(500, 40, 16);
+  salted.set_cache_salt("tenant");
+  const Result other = test.Run(salted, 4);
+  EXPECT_EQ(other.ledger.cached_tokens(), 0);
+  EXPECT_EQ(other.tokens, fresh_tokens);
+}
+
+// Given requests with one new prefix at the same time, expect it to be computed once.
+TEST(EngineTest, ComputesASharedPrefixOnce) {
+  TestEngine test;
+  for (uint64_t id = 1; id <= 6; ++id) {
+    EXPECT_OK(
+        test.engine->Submit(SharedPrefix(640, static_cast<uint32_t>(id), 4), test.results, id));
+  }
+  test.engine->Start();
+  uint32_t cached = 0;
+  for (uint64_t id = 1; id <= 6; ++id) cached += test.results->Wait(id).ledger.cached_tokens();
+  EXPECT_EQ(cached, 5 * 640);
 }
 
 // Given want_logprobs, expect the greedy token to be the first of the top, with its probability.

@@ -69,7 +69,7 @@ absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& opt
 
 absl::StatusOr<KvCache> KvCache::Make(const TextConfig& config, const KvPlan& plan,
                                       Device& device) {
-  KvCache cache(plan);
+  KvCache cache(plan, config.sliding_window_tokens);
   for (const LayerConfig& layer : config.layers) {
     const int64_t pages = layer.sliding ? plan.sliding_pages : plan.full_pages;
     const int64_t bytes = pages * LayerPageBytes(layer);

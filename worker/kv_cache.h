@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "model/config.h"
-#include "worker/page_pool.h"
+#include "worker/prefix_cache.h"
 
 namespace facet {
 
@@ -39,24 +39,23 @@ absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& opt
 // Pages that one sequence of `tokens` can hold at most in the sliding pool.
 int32_t SlidingPagesMax(const TextConfig& config, int step_tokens_max, int tokens);
 
-// The planned memory and the free lists of both pools. Owned by the engine's thread; `device` must
+// The planned memory, and whose its pages are. Owned by the engine's thread; `device` must
 // outlive it. Memory is taken once, here.
 class KvCache {
  public:
   static absl::StatusOr<KvCache> Make(const TextConfig& config, const KvPlan& plan, Device& device);
 
   const KvPlan& plan() const { return plan_; }
-  PagePool& full() { return full_; }
-  PagePool& sliding() { return sliding_; }
+  PrefixCache& pages() { return pages_; }
+  const PrefixCache& pages() const { return pages_; }
   const KvLayer& layer(int index) const { return layers_[index]; }
 
  private:
-  explicit KvCache(const KvPlan& plan)
-      : plan_(plan), full_(plan.full_pages), sliding_(plan.sliding_pages) {}
+  KvCache(const KvPlan& plan, int window_tokens)
+      : plan_(plan), pages_(plan.full_pages, plan.sliding_pages, window_tokens) {}
 
   KvPlan plan_;
-  PagePool full_;
-  PagePool sliding_;
+  PrefixCache pages_;
   std::vector<KvLayer> layers_;
   std::vector<DeviceBuffer> buffers_;
 };

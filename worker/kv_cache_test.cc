@@ -57,23 +57,5 @@ TEST(KvPlanTest, SlidingPagesAreBounded) {
   EXPECT_EQ(SlidingPagesMax(TwelveB(), 512, 262144), (1025 + 512 + 63) / 64 + 1);
 }
 
-TEST(PagePoolTest, EachPageIsFreeOrInUse) {
-  PagePool pool(3);
-  pool.CheckInvariants();
-  const int32_t a = pool.Take(), b = pool.Take();
-  EXPECT_NE(a, b);
-  EXPECT_EQ(pool.free_count(), 1);
-  pool.GiveBack(a);
-  pool.CheckInvariants();
-  EXPECT_EQ(pool.in_use_count(), 1);
-}
-
-TEST(PagePoolDeathTest, CatchesGivingBackTwice) {
-  PagePool pool(3);
-  const int32_t page = pool.Take();
-  pool.GiveBack(page);
-  EXPECT_DEATH(pool.GiveBack(page), "page 0");
-}
-
 }  // namespace
 }  // namespace facet

@@ -66,8 +66,8 @@ bool Planner::PreemptAfter(int i) {
     if (!sequences_[victim].running || gone_[victim] || planned) continue;
     gone_[victim] = true;
     --running_count_;
-    full_free_ += sequences_[victim].full_held;
-    sliding_free_ += sequences_[victim].sliding_held;
+    full_free_ += sequences_[victim].full_pages;
+    sliding_free_ += sequences_[victim].sliding_pages;
     plan_.preempted.push_back(victim);
     return true;
   }
@@ -101,12 +101,19 @@ void Planner::Admissions(int running_requests_max) {
   // One that was just preempted would take its pages back.
   if (!plan_.preempted.empty()) return;
   for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
-    if (sequences_[i].running) continue;
+    const SchedulerSequence& sequence = sequences_[i];
+    if (sequence.running || sequence.deferred) continue;
     if (running_count_ >= running_requests_max || tokens_left_ == 0) return;
     const int chunk = std::min(Pending(i), tokens_left_);
     // All its full pages must be free; sliding pages come back as its window moves on.
-    if (PagesOf(sequences_[i].token_count) > full_free_ || !Fits(NewPages(i, chunk))) return;
+    const int32_t full = PagesOf(sequence.token_count) - PagesOf(sequence.computed_len);
+    if (full + sequence.full_pages > full_free_ ||
+        NewPages(i, chunk) + sequence.sliding_pages > sliding_free_) {
+      return;
+    }
     ++running_count_;
+    full_free_ -= sequence.full_pages;
+    sliding_free_ -= sequence.sliding_pages;
     Run(i, chunk);
   }
 }

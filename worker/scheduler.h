@@ -7,13 +7,18 @@
 namespace facet {
 
 // What the scheduler knows of one sequence.
-// computed_len <= token_count: the tokens whose keys and values are stored, and all there are.
+// computed_len <= token_count: the tokens whose keys and values are stored, and all there are. Of
+// one that waits, computed_len is what a cached prefix would give it.
 struct SchedulerSequence {
   int computed_len = 0;
   int token_count = 0;
-  bool running = false;      // it holds pages; otherwise it waits and holds none
-  int32_t full_held = 0;     // full pages it holds
-  int32_t sliding_held = 0;  // sliding pages it holds, those given back not counted
+  bool running = false;  // it holds pages; otherwise it waits and holds none
+  // Running: pages that come free when it is preempted. Waiting: pages of its cached prefix that
+  // are counted as free now and no longer will be.
+  int32_t full_pages = 0;
+  int32_t sliding_pages = 0;
+  // Another sequence computes its next page right now; it waits for that rather than do it again.
+  bool deferred = false;
 };
 
 struct SchedulerSnapshot {

@@ -84,8 +84,8 @@ TEST(SchedulerTest, PlansKeepTheBounds) {
     std::vector<int> seen;
     for (const int victim : plan.preempted) {
       EXPECT_TRUE(snapshot.sequences[victim].running);
-      full += snapshot.sequences[victim].full_held;
-      sliding += snapshot.sequences[victim].sliding_held;
+      full += snapshot.sequences[victim].full_pages;
+      sliding += snapshot.sequences[victim].sliding_pages;
       seen.push_back(victim);
     }
     for (const StepPlan::Run& run : plan.runs) {

@@ -33,13 +33,13 @@ absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int voc
   if (absl::Status status = Validate(cache, vocab_size, tokens); !status.ok()) return status;
   PageTables pages;
   const absl::Cleanup give_back = [&] {
-    for (const int32_t page : pages.full) cache.full().GiveBack(page);
-    for (const int32_t page : pages.sliding) cache.sliding().GiveBack(page);
+    for (const int32_t page : pages.full) cache.pages().Release(KvPool::kFull, page);
+    for (const int32_t page : pages.sliding) cache.pages().Release(KvPool::kSliding, page);
   };
   const int count = static_cast<int>(tokens.size());
   for (int i = 0; i < count; i += kPageTokens) {
-    pages.full.push_back(cache.full().Take());
-    pages.sliding.push_back(cache.sliding().Take());
+    pages.full.push_back(cache.pages().Take(KvPool::kFull));
+    pages.sliding.push_back(cache.pages().Take(KvPool::kSliding));
   }
   const int chunk = std::min(runner.options().rows_max, runner.options().output_rows_max);
   Score score;

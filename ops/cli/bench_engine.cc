@@ -48,20 +48,22 @@ class Row {
  public:
   Row(LoadedModel* model) : model_(*model) {}
   ~Row() {
-    for (const int32_t page : pages_.full) model_.cache->full().GiveBack(page);
-    for (const int32_t page : pages_.sliding) model_.cache->sliding().GiveBack(page);
+    PrefixCache& cache = model_.cache->pages();
+    for (const int32_t page : pages_.full) cache.Release(KvPool::kFull, page);
+    for (const int32_t page : pages_.sliding) cache.Release(KvPool::kSliding, page);
   }
 
   absl::Status Add(int tokens, Batch& batch, bool want_output) {
     std::vector<int32_t> ids;
     for (int i = 0; i < tokens; ++i) ids.push_back(IdAt(length_ + i, model_.config().vocab_size));
     while (static_cast<int>(pages_.full.size()) * kPageTokens < length_ + tokens) {
-      if (model_.cache->full().free_count() == 0 || model_.cache->sliding().free_count() == 0) {
+      PrefixCache& cache = model_.cache->pages();
+      if (cache.available(KvPool::kFull) == 0 || cache.available(KvPool::kSliding) == 0) {
         return absl::ResourceExhaustedError(
             "the KV cache is too small for this batch and depth: raise --kv_cache_mib");
       }
-      pages_.full.push_back(model_.cache->full().Take());
-      pages_.sliding.push_back(model_.cache->sliding().Take());
+      pages_.full.push_back(cache.Take(KvPool::kFull));
+      pages_.sliding.push_back(cache.Take(KvPool::kSliding));
     }
     batch.Add(ids, length_, &pages_, want_output);
     length_ += tokens;

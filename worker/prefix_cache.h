@@ -1,0 +1,103 @@
+#ifndef FACET_WORKER_PREFIX_CACHE_H_
+#define FACET_WORKER_PREFIX_CACHE_H_
+
+#include <cstdint>
+#include <set>
+#include <tuple>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+#include "proto/page_key.h"
+
+namespace facet {
+
+enum class KvPool { kFull = 0, kSliding = 1 };
+
+// The pages of both KV pools: who holds them, and which finished ones can serve another request.
+// Holds no lock: it belongs to the engine's thread. It knows page numbers and keys, not memory.
+//
+// A page is taken for a row of tokens (one reference), written by the row, and published under its
+// key when all 64 positions are computed. From then on others may share it. When the last
+// reference goes, a published page stays, evictable, until its memory is needed; one that was
+// never published is free at once. Evicted first is what was used longest ago, and of that the
+// deepest: a prefix is of use only from its beginning on.
+//
+// Invariants (CheckInvariants), for each pool:
+// 1. Each page is free, evictable (published, no references) or in use (references > 0).
+// 2. free + evictable + in use == all.
+// 3. A published page's key leads back to it, and no two pages of a pool have one key.
+class PrefixCache {
+ public:
+  // `window_tokens`: the sliding window. A cached prefix can be gone on from only where the sliding
+  // pages of the window before its end are there too.
+  PrefixCache(int32_t full_pages, int32_t sliding_pages, int window_tokens);
+
+  // What of a chain of keys is here, from its beginning.
+  struct Match {
+    int pages = 0;               // usable: all full pages, and the sliding pages of the last window
+    int32_t full_evictable = 0;  // of those to be held, the ones that nobody holds now
+    int32_t sliding_evictable = 0;
+  };
+  // `keys`: the chain of a prompt's whole pages. Looks only; nothing is held.
+  Match Find(absl::Span<const PageKey> keys) const;
+
+  // Holds the pages of a match: references to full pages [0, pages) and to the sliding pages of the
+  // window before their end, in `full` and `sliding`, the latter with kNone below the window.
+  // REQUIRES: `pages` is what Find gave for the same keys, with no other call between.
+  static constexpr int32_t kNone = -1;
+  void Hold(absl::Span<const PageKey> keys, int pages, std::vector<int32_t>* full,
+            std::vector<int32_t>* sliding);
+
+  // Pages that Take can give: free and evictable ones.
+  int32_t available(KvPool pool) const;
+  int32_t page_count(KvPool pool) const { return static_cast<int32_t>(of(pool).pages.size()); }
+  int32_t in_use_count(KvPool pool) const;
+  int32_t evictable_count(KvPool pool) const {
+    return static_cast<int32_t>(of(pool).evictable.size());
+  }
+
+  // A page with one reference; evicts if none is free. REQUIRES: available(pool) > 0.
+  int32_t Take(KvPool pool);
+  // Makes a written page findable. If another page has the key already, the caller's reference
+  // moves to that one, which is returned: their contents are equal bit for bit. `depth` is the
+  // page's place in its chain, 0 for the first.
+  int32_t Publish(KvPool pool, int32_t page, const PageKey& key, int depth);
+  // Gives one reference back. REQUIRES: the page has one.
+  void Release(KvPool pool, int32_t page);
+
+  void CheckInvariants() const;
+
+ private:
+  struct Page {
+    int references = 0;
+    bool published = false;
+    PageKey key = {};
+    int depth = 0;
+    uint64_t last_used = 0;  // when the last reference went
+  };
+  // Ascending: used longest ago first, of that the deepest.
+  using EvictionOrder = std::tuple<uint64_t, int, int32_t>;  // last_used, -depth, page
+  struct Pool {
+    std::vector<Page> pages;
+    std::vector<int32_t> free;
+    std::set<EvictionOrder> evictable;
+    absl::flat_hash_map<PageKey, int32_t> by_key;
+  };
+
+  Pool& of(KvPool pool) { return pools_[static_cast<int>(pool)]; }
+  const Pool& of(KvPool pool) const { return pools_[static_cast<int>(pool)]; }
+  static EvictionOrder OrderOf(const Pool& pool, int32_t page);
+  void AddReference(Pool& pool, int32_t page);
+  void Evict(Pool& pool);
+  // How many sliding pages must be there for a prefix of `pages` pages.
+  int WindowPages(int pages) const;
+
+  const int window_tokens_;
+  Pool pools_[2];
+  uint64_t clock_ = 0;  // rises with each Hold and Take
+};
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_PREFIX_CACHE_H_

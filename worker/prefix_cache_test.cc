@@ -1,0 +1,170 @@
+#include "worker/prefix_cache.h"
+
+#include <map>
+#include <random>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/device.h"
+
+namespace facet {
+namespace {
+
+using ::testing::ElementsAre;
+
+// The keys of a chain whose page i holds only the number `tokens[i]`.
+std::vector<PageKey> Chain(const std::vector<int32_t>& tokens) {
+  std::vector<PageKey> keys;
+  PageKey key = RootPageKey("");
+  for (const int32_t token : tokens) {
+    key = NextPageKey(key, std::vector<int32_t>(kPageTokens, token));
+    keys.push_back(key);
+  }
+  return keys;
+}
+
+// What a sequence holds.
+struct Held {
+  std::vector<int32_t> full, sliding;
+};
+
+// Computes and publishes pages [held, keys.size()).
+void Fill(PrefixCache& cache, const std::vector<PageKey>& keys, Held& held) {
+  for (size_t i = held.full.size(); i < keys.size(); ++i) {
+    const int depth = static_cast<int>(i);
+    held.full.push_back(cache.Publish(KvPool::kFull, cache.Take(KvPool::kFull), keys[i], depth));
+    held.sliding.push_back(
+        cache.Publish(KvPool::kSliding, cache.Take(KvPool::kSliding), keys[i], depth));
+  }
+}
+
+void ReleaseAll(PrefixCache& cache, Held& held) {
+  for (const int32_t page : held.full) cache.Release(KvPool::kFull, page);
+  for (const int32_t page : held.sliding) {
+    if (page != PrefixCache::kNone) cache.Release(KvPool::kSliding, page);
+  }
+  held = {};
+}
+
+// Given a prompt that ran before, expect its pages found and the same ones held.
+TEST(PrefixCacheTest, FindsAPublishedPrefix) {
+  PrefixCache cache(8, 8, 128);
+  Held first, second;
+  const std::vector<PageKey> keys = Chain({1, 2, 3});
+  Fill(cache, keys, first);
+  const Held kept = first;
+  ReleaseAll(cache, first);
+  cache.CheckInvariants();
+  const PrefixCache::Match match = cache.Find(Chain({1, 2, 3, 4}));
+  EXPECT_EQ(match.pages, 3);
+  EXPECT_EQ(match.full_evictable, 3);
+  EXPECT_EQ(match.sliding_evictable, 2);
+  cache.Hold(keys, 3, &second.full, &second.sliding);
+  EXPECT_EQ(second.full, kept.full);
+  EXPECT_THAT(second.sliding, ElementsAre(PrefixCache::kNone, kept.sliding[1], kept.sliding[2]));
+  EXPECT_EQ(cache.Find(Chain({1, 9})).pages, 1);
+  EXPECT_EQ(cache.Find(Chain({9, 2, 3})).pages, 0);
+  cache.CheckInvariants();
+  ReleaseAll(cache, second);
+}
+
+// Given sliding pages of the window's end that are gone, expect a shorter usable prefix.
+TEST(PrefixCacheTest, NeedsTheWindowsSlidingPages) {
+  PrefixCache cache(8, 4, 128);
+  Held first, other;
+  const std::vector<PageKey> keys = Chain({1, 2, 3, 4});
+  Fill(cache, keys, first);
+  ReleaseAll(cache, first);
+  // One sliding page is taken for something else: the deepest of the oldest goes.
+  const int32_t taken = cache.Take(KvPool::kSliding);
+  EXPECT_EQ(cache.Find(keys).pages, 3);
+  cache.Release(KvPool::kSliding, taken);
+  cache.CheckInvariants();
+}
+
+// Given two sequences that computed the same page, expect one to be kept and both to hold it.
+TEST(PrefixCacheTest, PublishingTwiceSharesOnePage) {
+  PrefixCache cache(4, 4, 128);
+  const PageKey key = Chain({1})[0];
+  const int32_t a = cache.Take(KvPool::kFull), b = cache.Take(KvPool::kFull);
+  EXPECT_EQ(cache.Publish(KvPool::kFull, a, key, 0), a);
+  EXPECT_EQ(cache.Publish(KvPool::kFull, b, key, 0), a);
+  EXPECT_EQ(cache.in_use_count(KvPool::kFull), 1);
+  cache.Release(KvPool::kFull, a);
+  EXPECT_EQ(cache.evictable_count(KvPool::kFull), 0);
+  cache.Release(KvPool::kFull, a);
+  EXPECT_EQ(cache.evictable_count(KvPool::kFull), 1);
+  cache.CheckInvariants();
+}
+
+// Given two prefixes of which one was used later, expect the other evicted first, deepest first.
+TEST(PrefixCacheTest, EvictsTheLeastRecentlyUsedDeepestFirst) {
+  PrefixCache cache(6, 6, 64);
+  Held old, fresh;
+  Fill(cache, Chain({1, 2, 3}), old);
+  Fill(cache, Chain({7, 8, 9}), fresh);
+  ReleaseAll(cache, old);
+  ReleaseAll(cache, fresh);
+  std::vector<int32_t> full, sliding;
+  cache.Hold(Chain({1, 2, 3}), 3, &full, &sliding);
+  Held again = {full, sliding};
+  ReleaseAll(cache, again);
+  cache.Take(KvPool::kFull);
+  EXPECT_EQ(cache.Find(Chain({7, 8, 9})).pages, 2);
+  cache.Take(KvPool::kFull);
+  cache.Take(KvPool::kFull);
+  EXPECT_EQ(cache.Find(Chain({7, 8, 9})).pages, 0);
+  EXPECT_EQ(cache.Find(Chain({1, 2, 3})).pages, 3);
+  cache.Take(KvPool::kFull);
+  EXPECT_EQ(cache.Find(Chain({1, 2, 3})).pages, 2);
+  cache.CheckInvariants();
+}
+
+// Given pages that someone holds, expect them never evicted.
+TEST(PrefixCacheDeathTest, NeverEvictsWhatIsHeld) {
+  PrefixCache cache(2, 2, 64);
+  Held held;
+  Fill(cache, Chain({1, 2}), held);
+  EXPECT_EQ(cache.available(KvPool::kFull), 0);
+  EXPECT_DEATH(cache.Take(KvPool::kFull), "evictable");
+}
+
+TEST(PrefixCacheDeathTest, CatchesReleasingTwice) {
+  PrefixCache cache(2, 2, 64);
+  const int32_t page = cache.Take(KvPool::kFull);
+  cache.Release(KvPool::kFull, page);
+  EXPECT_DEATH(cache.Release(KvPool::kFull, page), "references");
+}
+
+// Given 20,000 random steps (seed 5) of sequences that come, grow and go, expect the invariants to
+// hold and nothing to be in use at the end.
+TEST(PrefixCacheTest, KeepsItsInvariants) {
+  std::mt19937 random(5);
+  PrefixCache cache(24, 16, 128);
+  std::map<int, std::pair<std::vector<int32_t>, Held>> running;
+  for (int step = 0; step < 20000; ++step) {
+    const int id = static_cast<int>(random() % 4);
+    auto& [tokens, held] = running[id];
+    if (tokens.empty()) {
+      for (int i = 0; i < 5; ++i) tokens.push_back(static_cast<int32_t>(random() % 2));
+      const std::vector<PageKey> keys = Chain(tokens);
+      cache.Hold(keys, cache.Find(keys).pages, &held.full, &held.sliding);
+    } else if (held.full.size() < tokens.size() && cache.available(KvPool::kFull) > 0 &&
+               cache.available(KvPool::kSliding) > 0) {
+      std::vector<PageKey> keys = Chain(tokens);
+      keys.resize(held.full.size() + 1);
+      Fill(cache, keys, held);
+    } else {
+      ReleaseAll(cache, held);
+      tokens.clear();
+    }
+    if (step % 16 == 0) cache.CheckInvariants();
+  }
+  for (auto& [id, sequence] : running) ReleaseAll(cache, sequence.second);
+  cache.CheckInvariants();
+  EXPECT_EQ(cache.in_use_count(KvPool::kFull) + cache.in_use_count(KvPool::kSliding), 0);
+}
+
+}  // namespace
+}  // namespace facet
