@@ -10,6 +10,8 @@
 
 namespace facet::testing {
 
+// The reference is used within the statement that made its argument.
+// NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter)
 inline const absl::Status& AsStatus(const absl::Status& status) { return status; }
 template <typename T>
 const absl::Status& AsStatus(const absl::StatusOr<T>& status) {

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "absl/strings/str_replace.h"
 #include "base/check.h"
 #include "model/tokenizer.h"
 #include "model/vocabulary.h"
@@ -28,6 +29,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string spelled;
   const absl::string_view prose = "a bb  ab <bos> \xE2\x96\x81\xF0\x9F\x98\x80";
   for (const int id : tokenizer.Encode(prose)) spelled += std::string((*vocabulary)->text(id));
-  CHECK_EQ(spelled.size(), prose.size() - 2) << spelled;
+  // Without a piece '▁', a space is the three bytes of that character, which is what it was.
+  const auto spaced = [](absl::string_view marked) {
+    return absl::StrReplaceAll(marked, {{"▁", " "}});
+  };
+  CHECK_EQ(spaced(spelled), spaced(prose));
   return 0;
 }
