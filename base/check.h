@@ -36,6 +36,8 @@ std::string Describe(const char* expression, const A& a, const B& b) {
   return text.str();
 }
 
+// The reference is used within the statement that made its argument.
+// NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter)
 inline const absl::Status& AsStatus(const absl::Status& status) { return status; }
 template <typename T>
 const absl::Status& AsStatus(const absl::StatusOr<T>& status) {
@@ -44,6 +46,8 @@ const absl::Status& AsStatus(const absl::StatusOr<T>& status) {
 
 }  // namespace facet::internal_check
 
+// More text may be streamed behind these two, so their replacement can have no parentheses around.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define CHECK(condition)                             \
   (condition) ? (void)0                              \
               : ::facet::internal_check::Voidify() & \
@@ -56,6 +60,7 @@ const absl::Status& AsStatus(const absl::StatusOr<T>& status) {
                        __FILE__, __LINE__,                                             \
                        ::facet::internal_check::Describe(#a " " #op " " #b, (a), (b))) \
                        .stream()
+// NOLINTEND(bugprone-macro-parentheses)
 
 #define CHECK_EQ(a, b) FACET_CHECK_OP(==, a, b)
 #define CHECK_NE(a, b) FACET_CHECK_OP(!=, a, b)

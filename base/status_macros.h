@@ -20,9 +20,12 @@
 #define ASSIGN_OR_RETURN(lhs, expression) \
   FACET_ASSIGN_OR_RETURN(FACET_CONCAT(facet_status_or_, __LINE__), lhs, expression)
 
+// `lhs` may declare a variable, so it can have no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define FACET_ASSIGN_OR_RETURN(result, lhs, expression) \
   auto result = (expression);                           \
   if (!result.ok()) return std::move(result).status();  \
   lhs = std::move(result).value()
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // FACET_BASE_STATUS_MACROS_H_

@@ -10,6 +10,8 @@
 
 namespace facet::testing {
 
+// The reference is used within the statement that made its argument.
+// NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter)
 inline const absl::Status& AsStatus(const absl::Status& status) { return status; }
 template <typename T>
 const absl::Status& AsStatus(const absl::StatusOr<T>& status) {
@@ -41,6 +43,7 @@ MATCHER_P(IsOkAndHolds, value, "") {
 #define ASSERT_OK(expression) ASSERT_THAT(expression, ::facet::testing::IsOk())
 #define EXPECT_OK(expression) EXPECT_THAT(expression, ::facet::testing::IsOk())
 
+// NOLINTBEGIN(bugprone-macro-parentheses): `lhs` may declare a variable.
 // ASSERT_OK_AND_ASSIGN(auto x, F()); fails the test when F() is an error.
 #define ASSERT_OK_AND_ASSIGN(lhs, expression) \
   FACET_ASSERT_OK_AND_ASSIGN(FACET_MATCHERS_CONCAT(facet_status_or_, __LINE__), lhs, expression)
@@ -50,5 +53,6 @@ MATCHER_P(IsOkAndHolds, value, "") {
   auto result = (expression);                               \
   ASSERT_TRUE(result.ok()) << result.status();              \
   lhs = std::move(result).value()
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // FACET_BASE_STATUS_MATCHERS_H_

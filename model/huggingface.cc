@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -74,7 +75,10 @@ class Fields {
     if (value == nullptr) return Error(key, "is missing");
     json::error_code error;
     const int64_t number = value->to_number<int64_t>(error);
-    if (error) return Error(key, "is not a whole number");
+    // Sizes and ids, which GGUF's keys hold in 32 bits.
+    if (error || number < 0 || number > std::numeric_limits<int32_t>::max()) {
+      return Error(key, "is not a whole number of 31 bits");
+    }
     return number;
   }
   absl::StatusOr<double> Number(absl::string_view key) const {
@@ -251,11 +255,13 @@ absl::Status AddGenerationConfig(const std::string& path, Metadata& metadata) {
     ASSIGN_OR_RETURN(const int64_t top_k, fields.Int("top_k"));
     metadata.Set("general.sampling.top_k", static_cast<int32_t>(top_k));
   }
-  if (const json::value* ids = fields.Find("suppress_tokens"); ids != nullptr && ids->is_array()) {
+  if (const json::value* ids = fields.Find("suppress_tokens"); ids != nullptr) {
+    if (!ids->is_array()) return fields.Error("suppress_tokens", "is not an array");
     std::vector<int32_t> suppressed;
     for (const json::value& id : ids->get_array()) {
-      if (!id.is_int64()) return fields.Error("suppress_tokens", "is not whole numbers");
-      suppressed.push_back(static_cast<int32_t>(id.get_int64()));
+      json::error_code error;
+      suppressed.push_back(id.to_number<int32_t>(error));
+      if (error) return fields.Error("suppress_tokens", "is not whole numbers of 31 bits");
     }
     metadata.Set("tokenizer.ggml.suppress_tokens", suppressed);
   }
@@ -290,7 +296,7 @@ absl::StatusOr<json::value> ReadTextSection(const std::string& path) {
 }
 
 // The GGUF name, or nothing for a tensor of another modality.
-absl::StatusOr<std::optional<std::string>> GgufName(absl::string_view name) {
+absl::StatusOr<std::optional<std::string>> GgufName(absl::string_view name, int64_t layers) {
   for (const absl::string_view prefix : kOtherModalities) {
     if (absl::StartsWith(name, prefix)) return std::nullopt;
   }
@@ -304,7 +310,8 @@ absl::StatusOr<std::optional<std::string>> GgufName(absl::string_view name) {
   if (absl::ConsumePrefix(&rest, "layers.")) {
     const size_t dot = rest.find('.');
     int64_t layer;
-    if (dot != absl::string_view::npos && absl::SimpleAtoi(rest.substr(0, dot), &layer)) {
+    if (dot != absl::string_view::npos && absl::SimpleAtoi(rest.substr(0, dot), &layer) &&
+        layer >= 0 && layer < layers) {
       for (const NamePair& pair : kLayerTensors) {
         if (rest.substr(dot + 1) == pair.huggingface) {
           return absl::StrCat("blk.", layer, ".", pair.gguf);
@@ -319,12 +326,13 @@ absl::Status AddTensors(const std::string& path, ModelFile& file) {
   ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, MappedFile::Open(path));
   absl::StatusOr<std::vector<SafetensorsTensor>> tensors =
       ParseSafetensors(file.Own(std::move(mapped)));
+  ASSIGN_OR_RETURN(const int64_t layers, file.metadata().GetInt("gemma4.block_count"));
   if (!tensors.ok()) {
     return absl::Status(tensors.status().code(),
                         absl::StrCat(path, ": ", tensors.status().message()));
   }
   for (const SafetensorsTensor& tensor : *tensors) {
-    ASSIGN_OR_RETURN(const std::optional<std::string> name, GgufName(tensor.name));
+    ASSIGN_OR_RETURN(const std::optional<std::string> name, GgufName(tensor.name, layers));
     if (!name.has_value()) continue;
     absl::StatusOr<TensorType> type = TensorTypeFromName(tensor.dtype);
     if (!type.ok() || tensor.shape.empty() || tensor.data.empty()) {

@@ -62,6 +62,7 @@ absl::StatusOr<int64_t> Metadata::GetInt(absl::string_view key) const {
       [&](const auto& typed) -> absl::StatusOr<int64_t> {
         using T = std::decay_t<decltype(typed)>;
         if constexpr (kIsInteger<T>) {
+          if (!std::in_range<int64_t>(typed)) return WrongType(key, "an integer of 64 bits");
           return static_cast<int64_t>(typed);
         } else {
           return WrongType(key, "an integer");
@@ -100,6 +101,11 @@ absl::StatusOr<std::vector<int64_t>> Metadata::GetInts(absl::string_view key) co
       [&](const auto& typed) -> absl::StatusOr<std::vector<int64_t>> {
         using Element = typename ElementOf<std::decay_t<decltype(typed)>>::type;
         if constexpr (kIsInteger<Element>) {
+          for (const Element element : typed) {
+            if (!std::in_range<int64_t>(element)) {
+              return WrongType(key, "an array of integers of 64 bits");
+            }
+          }
           return std::vector<int64_t>(typed.begin(), typed.end());
         } else {
           return WrongType(key, "an array of integers");

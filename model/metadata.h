@@ -33,8 +33,8 @@ class Metadata {
   const Value* Find(absl::string_view key) const;
 
   // Each getter names the key in its error: NOT_FOUND when absent, INVALID_ARGUMENT when the value
-  // has another type. GetInt takes any integer type, GetFloat any number; GetInts any integer
-  // array.
+  // has another type or does not fit. GetInt takes any integer type, GetFloat any number; GetInts
+  // any integer array.
   absl::StatusOr<int64_t> GetInt(absl::string_view key) const;
   absl::StatusOr<double> GetFloat(absl::string_view key) const;
   absl::StatusOr<bool> GetBool(absl::string_view key) const;

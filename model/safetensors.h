@@ -20,7 +20,8 @@ struct SafetensorsTensor {
 
 // Reads the header of a safetensors file, of which `file` is the whole. INVALID_ARGUMENT names the
 // field where it is truncated or lies; every returned tensor lies within `file`, has the size that
-// its dtype and shape ask for, and shares no byte with another. The views live as long as `file`.
+// its dtype and shape ask for, and together they cover the data once. The views live as long as
+// `file`.
 // Format: the README of huggingface/safetensors.
 absl::StatusOr<std::vector<SafetensorsTensor>> ParseSafetensors(absl::string_view file);
 

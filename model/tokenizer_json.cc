@@ -20,7 +20,6 @@ namespace json = boost::json;
 
 // Gemma 4's own file has 14 MB.
 constexpr size_t kFileBytesMax = size_t{256} << 20;
-constexpr int64_t kPiecesMax = int64_t{1} << 24;
 
 absl::Status Bad(absl::string_view field, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("tokenizer.json: ", field, " ", what));
@@ -91,10 +90,13 @@ absl::Status CheckModel(const json::object& model) {
   return absl::OkStatus();
 }
 
-// Puts a piece at its id; the ids must in the end be 0 to n - 1.
-absl::Status Place(int64_t id, std::string piece, absl::string_view field,
+// Puts a piece at its id. The ids must in the end be 0 to n - 1, so each is less than the number of
+// entries that the file has for pieces; without this bound one entry could ask for any memory.
+absl::Status Place(int64_t id, std::string piece, absl::string_view field, int64_t entries,
                    std::vector<std::string>& pieces) {
-  if (id < 0 || id >= kPiecesMax) return Bad(field, absl::StrCat("has the id ", id));
+  if (id < 0 || id >= entries) {
+    return Bad(field, absl::StrCat("has the id ", id, ", the file has ", entries, " pieces"));
+  }
   if (piece.empty()) return Bad(field, absl::StrCat("has an empty piece, id ", id));
   if (static_cast<size_t>(id) >= pieces.size()) pieces.resize(id + 1);
   if (!pieces[id].empty() && pieces[id] != piece) {
@@ -104,34 +106,30 @@ absl::Status Place(int64_t id, std::string piece, absl::string_view field,
   return absl::OkStatus();
 }
 
-absl::Status ReadVocabulary(const json::object& model, std::vector<std::string>& pieces) {
-  const json::object* vocabulary = FindObject(model, "vocab");
-  if (!vocabulary) return Bad("model.vocab", "is missing or not an object");
-  for (const auto& entry : *vocabulary) {
+absl::Status ReadVocabulary(const json::object& vocabulary, int64_t entries,
+                            std::vector<std::string>& pieces) {
+  for (const auto& entry : vocabulary) {
     if (!entry.value().is_int64()) return Bad("model.vocab", "has an id that is not an integer");
     RETURN_IF_ERROR(Place(entry.value().as_int64(),
                           std::string(entry.key().data(), entry.key().size()), "model.vocab",
-                          pieces));
+                          entries, pieces));
   }
   return absl::OkStatus();
 }
 
 // The ids of the added tokens.
-absl::StatusOr<std::vector<int64_t>> ReadAddedTokens(const json::object& file,
+absl::StatusOr<std::vector<int64_t>> ReadAddedTokens(const json::array& tokens, int64_t entries,
                                                      std::vector<std::string>& pieces) {
   std::vector<int64_t> ids;
-  if (IsNullOrAbsent(file, "added_tokens")) return ids;
-  const json::array* tokens = file.at("added_tokens").if_array();
-  if (!tokens) return Bad("added_tokens", "is not a list");
-  for (size_t i = 0; i < tokens->size(); ++i) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
     const std::string field = absl::StrCat("added_tokens[", i, "]");
-    const json::object* token = (*tokens)[i].if_object();
+    const json::object* token = tokens[i].if_object();
     const json::value* id = token ? token->if_contains("id") : nullptr;
     const json::value* content = token ? token->if_contains("content") : nullptr;
     if (!id || !id->is_int64() || !content || !content->is_string()) {
       return Bad(field, "has no id or no content");
     }
-    RETURN_IF_ERROR(Place(id->as_int64(), ToString(content->as_string()), field, pieces));
+    RETURN_IF_ERROR(Place(id->as_int64(), ToString(content->as_string()), field, entries, pieces));
     ids.push_back(id->as_int64());
   }
   return ids;
@@ -182,9 +180,16 @@ absl::Status AddTokenizerJson(absl::string_view text, Metadata& metadata) {
   RETURN_IF_ERROR(CheckModel(*model));
   RETURN_IF_ERROR(CheckText(*file));
 
+  const json::object* vocabulary = FindObject(*model, "vocab");
+  if (!vocabulary) return Bad("model.vocab", "is missing or not an object");
+  const json::array none;
+  const bool has_added = !IsNullOrAbsent(*file, "added_tokens");
+  const json::array* tokens = has_added ? file->at("added_tokens").if_array() : &none;
+  if (!tokens) return Bad("added_tokens", "is not a list");
+  const auto entries = static_cast<int64_t>(vocabulary->size() + tokens->size());
   std::vector<std::string> pieces;
-  RETURN_IF_ERROR(ReadVocabulary(*model, pieces));
-  ASSIGN_OR_RETURN(const std::vector<int64_t> added, ReadAddedTokens(*file, pieces));
+  RETURN_IF_ERROR(ReadVocabulary(*vocabulary, entries, pieces));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> added, ReadAddedTokens(*tokens, entries, pieces));
   ASSIGN_OR_RETURN(std::vector<std::string> merges, ReadMerges(*model));
   const json::value* unknown = model->if_contains("unk_token");
   const std::string unknown_piece =

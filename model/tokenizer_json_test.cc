@@ -121,6 +121,10 @@ TEST(TokenizerJsonTest, ErrorsNameTheField) {
   expect_error("no piece of id 2048", [](json::object& file) {
     file.at("model").at("vocab").as_object()["new piece"] = 2049;
   });
+  // 2^24 would ask for half a gigabyte of pieces.
+  expect_error("the id 16777215", [](json::object& file) {
+    file.at("model").at("vocab").as_object()["new piece"] = 16777215;
+  });
   expect_error("added_tokens[1]",
                [](json::object& file) { file.at("added_tokens").at(1) = "<eos>"; });
   expect_error("model.merges[2]",

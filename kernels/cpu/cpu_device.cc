@@ -193,7 +193,7 @@ void CpuDevice::MultiplyPanel(const float* x, const Weight& weight, int rows, in
 void CpuDevice::MultiplyPanelInPieces(const float* x, const Weight& weight, int rows, int64_t first,
                                       int64_t count, float* out, int thread) {
   const int64_t columns = weight.columns;
-  float* decoded = Scratch(thread, kPanelRows * kPanelColumns);
+  float* decoded = Scratch(thread, int64_t{kPanelRows} * kPanelColumns);
   alignas(64) float sums[kFewRows * kPanelRows * 16] = {};
   for (int64_t k = 0; k < columns; k += kPanelColumns) {
     const int64_t size = std::min<int64_t>(kPanelColumns, columns - k);
@@ -270,7 +270,7 @@ void CpuDevice::Attend(const float* query, int query_heads, const KvRows& rows,
   ForTasks(int64_t{rows.rows} * layer.kv_heads, work, [&](int64_t task, int) {
     const int64_t r = task / layer.kv_heads;
     const int kv_head = static_cast<int>(task % layer.kv_heads);
-    const int64_t first = (r * query_heads + kv_head * group) * head_dim;
+    const int64_t first = (r * query_heads + int64_t{kv_head} * group) * head_dim;
     float maximum[kHeadsPerGroupMax], sum[kHeadsPerGroupMax];
     std::fill_n(maximum, group, -std::numeric_limits<float>::infinity());
     std::fill_n(sum, group, 0.0f);
@@ -282,13 +282,13 @@ void CpuDevice::Attend(const float* query, int query_heads, const KvRows& rows,
       const int64_t offset = KvOffset(rows, layer, r, key, kv_head);
       kernels_->dot_tile(query + first, head_dim, group, layer.keys + offset, head_dim, keys,
                          head_dim, scores, kPageTokens);
-      for (int h = 0; h < group; ++h) {
+      for (int64_t h = 0; h < group; ++h) {
         kernels_->attend_block(scores + h * kPageTokens, layer.values + offset, keys, head_dim,
                                &maximum[h], &sum[h], out + first + h * head_dim);
       }
       key = end;
     }
-    for (int h = 0; h < group; ++h) {
+    for (int64_t h = 0; h < group; ++h) {
       float* head = out + first + h * head_dim;
       for (int d = 0; d < head_dim; ++d) head[d] /= sum[h];
     }
