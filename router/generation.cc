@@ -78,11 +78,13 @@ Generation::Generation(RouterMetrics& metrics, GenerationRequest request,
   metrics_.requests_running.Increment();
 }
 
-Generation::~Generation() {
+Generation::~Generation() { CountEnd(); }
+
+void Generation::CountEnd() {
+  if (std::exchange(counted_, true)) return;
   metrics_.requests_running.Decrement();
   metrics_.request_duration_seconds.Observe(SecondsBetween(received_, Clock::now()));
-  const Usage used = usage();
-  metrics_.generated_tokens.Increment(used.completion_tokens);
+  metrics_.generated_tokens.Increment(usage().completion_tokens);
   if (!error_.ok()) {
     CountRefused(metrics_, request_.endpoint, error_);
   } else if (abandoned_ || !done()) {
@@ -119,6 +121,7 @@ absl::StatusOr<std::vector<Generation::ChoiceDelta>> Generation::Take() {
     error_.Update(choice.relay->Take(next.delta));
     if (!error_.ok()) {
       for (Choice& other : choices_) other.relay->Cancel();
+      CountEnd();
       return error_;
     }
     const bool last = next.delta.finish_reason != v1::FINISH_REASON_UNSPECIFIED;
@@ -126,6 +129,7 @@ absl::StatusOr<std::vector<Generation::ChoiceDelta>> Generation::Take() {
     Measure(choice, next.delta);
     deltas.push_back(std::move(next));
   }
+  if (done()) CountEnd();
   return deltas;
 }
 
@@ -154,6 +158,7 @@ void Generation::Measure(Choice& choice, const RelayDelta& delta) {
 void Generation::Abandon() {
   abandoned_ = true;
   for (Choice& choice : choices_) choice.relay->Cancel();
+  CountEnd();
   wake_->Set();
 }
 

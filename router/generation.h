@@ -37,7 +37,7 @@ class Generation {
   // Counts a request that ended before it came to be one.
   static void CountRefused(RouterMetrics& metrics, const char* endpoint,
                            const absl::Status& status);
-  // Cancels what still runs and counts the request.
+  // Cancels what still runs.
   ~Generation();
 
   struct ChoiceDelta {
@@ -75,6 +75,8 @@ class Generation {
              std::shared_ptr<const ServedModel> model, boost::asio::any_io_executor executor);
   absl::Status StartChoices(WorkerPool& pool);
   void Measure(Choice& choice, const RelayDelta& delta);
+  // Once, as soon as the end is known: before the client can hear of it.
+  void CountEnd();
 
   RouterMetrics& metrics_;
   const GenerationRequest request_;
@@ -85,6 +87,7 @@ class Generation {
   bool first_token_seen_ = false;
   bool abandoned_ = false;
   bool deadline_ = false;
+  bool counted_ = false;
   absl::Status error_;
 };
 

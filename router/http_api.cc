@@ -64,8 +64,8 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
       {"GET", "/readiness", &HttpApi::Readiness},    {"GET", "/metrics", &HttpApi::Metrics},
   };
   // A client may ask for one model by its name, which may hold slashes.
-  const absl::string_view path =
-      absl::StartsWith(request.path, "/v1/models/") ? "/v1/models" : request.path;
+  absl::string_view path = request.path;
+  if (absl::StartsWith(path, "/v1/models/")) path = "/v1/models";
   for (const Route& route : kRoutes) {
     if (route.path != path) continue;
     if (route.method != request.method) {

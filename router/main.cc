@@ -8,6 +8,7 @@
 #include "absl/flags/flag.h"
 #include "absl/status/statusor.h"
 #include "base/flags.h"
+#include "base/grpc_log.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "router/router.h"
@@ -62,6 +63,7 @@ int main(int argc, char** argv) {
   facet::ParseFlags(argc, argv, kUsage);
   facet::StartLog("router");
   facet::LogEffectiveFlags();
+  facet::TakeOverGrpcLog();
   absl::StatusOr<std::unique_ptr<facet::Router>> router = facet::Router::Start(OptionsFromFlags());
   if (!router.ok()) {
     std::fprintf(stderr, "ERROR: %s\n", std::string(router.status().message()).c_str());

@@ -60,7 +60,11 @@ absl::Status Relay::Take(RelayDelta& delta) {
 
 absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
   if (reply.finish_reason() == v1::FINISH_REASON_ERROR) return Lost(ErrorOf(reply));
-  const bool with_logprobs = reply.logprobs_size() == reply.tokens_size();
+  if (reply.finish_reason() == v1::FINISH_REASON_CANCELLED) {
+    return Lost(absl::UnavailableError("The worker gave up this request; try again."));
+  }
+  const bool with_logprobs =
+      request_.sampling().want_logprobs() && reply.logprobs_size() == reply.tokens_size();
   for (int i = 0; i < reply.tokens_size(); ++i) {
     TakeToken(static_cast<int>(reply.tokens(i)),
               with_logprobs ? reply.mutable_logprobs(i) : nullptr, delta);

@@ -86,6 +86,7 @@ class RouterImpl final : public Router {
     if (stopped_) return;
     stopped_ = true;
     const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(drain_ms);
+    if (grpc_ != nullptr) grpc_->GetHealthCheckService()->SetServingStatus(false);
     if (http_ != nullptr) http_->Stop(drain_ms);
     if (grpc_ != nullptr) {
       grpc_->Shutdown(deadline);

@@ -95,7 +95,7 @@ class WatchCall final : public grpc::ClientReadReactor<v1::WatchReply>,
   std::shared_ptr<WatchCall> self_;  // Until OnDone.
 };
 
-// One Describe call; owned as SessionCall is.
+// One Describe call; the client's until it is done.
 struct DescribeCall {
   grpc::ClientContext context;
   v1::DescribeRequest request;
@@ -160,8 +160,7 @@ class Client final : public WorkerClient {
   void OnCallDone(uint64_t attempt, const absl::Status& status);
 
  private:
-  void OnDescribed(uint64_t attempt, const absl::Status& status,
-                   std::shared_ptr<DescribeCall> call);
+  void OnDescribed(uint64_t attempt, const absl::Status& status);
   // On the context's thread: building a vocabulary takes too long for one of gRPC's.
   void Judge(uint64_t attempt, const v1::DescribeReply& description);
   // Ends the current try and plans the next.
@@ -202,7 +201,7 @@ class Client final : public WorkerClient {
   uint64_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
   bool active_ ABSL_GUARDED_BY(mutex_) = false;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
-  std::shared_ptr<DescribeCall> describe_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<DescribeCall> describe_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<SessionCall> session_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<WatchCall> watch_ ABSL_GUARDED_BY(mutex_);
 
@@ -250,9 +249,15 @@ void SessionCall::OnWriteDone(bool ok) {
   if (!outbox_.empty()) StartWrite(&outbox_.front());
 }
 
+// A call's context holds the channel, and the last owner of a channel must not let go of it on one
+// of gRPC's threads, which would then wait for itself. So a call is gone before the client, whose
+// stub is that last owner, hears that it is done.
 void SessionCall::OnDone(const grpc::Status& status) {
-  const std::shared_ptr<SessionCall> self = std::move(self_);
-  client_.OnCallDone(attempt_, ToAbsl(status));
+  Client& client = client_;
+  const uint64_t attempt = attempt_;
+  const absl::Status reason = ToAbsl(status);
+  self_.reset();
+  client.OnCallDone(attempt, reason);
 }
 
 void WatchCall::OnReadDone(bool ok) {
@@ -263,8 +268,11 @@ void WatchCall::OnReadDone(bool ok) {
 }
 
 void WatchCall::OnDone(const grpc::Status& status) {
-  const std::shared_ptr<WatchCall> self = std::move(self_);
-  client_.OnCallDone(attempt_, ToAbsl(status));
+  Client& client = client_;
+  const uint64_t attempt = attempt_;
+  const absl::Status reason = ToAbsl(status);
+  self_.reset();
+  client.OnCallDone(attempt, reason);
 }
 
 // ---------------------------------------------------------------------- requests
@@ -345,25 +353,24 @@ void Client::Try() {
   if (stopping_) return;
   const uint64_t attempt = ++attempt_;
   active_ = true;
-  auto call = std::make_shared<DescribeCall>();
-  describe_ = call;
-  call->context.set_deadline(std::chrono::system_clock::now() +
-                             std::chrono::milliseconds(options_.describe_timeout_ms));
+  describe_ = std::make_unique<DescribeCall>();
+  describe_->context.set_deadline(std::chrono::system_clock::now() +
+                                  std::chrono::milliseconds(options_.describe_timeout_ms));
   ++calls_;
-  stub_->async()->Describe(&call->context, &call->request, &call->reply,
-                           [this, attempt, call](const grpc::Status& status) {
-                             OnDescribed(attempt, ToAbsl(status), call);
-                           });
+  stub_->async()->Describe(
+      &describe_->context, &describe_->request, &describe_->reply,
+      [this, attempt](const grpc::Status& status) { OnDescribed(attempt, ToAbsl(status)); });
 }
 
-void Client::OnDescribed(uint64_t attempt, const absl::Status& status,
-                         std::shared_ptr<DescribeCall> call) {
+void Client::OnDescribed(uint64_t attempt, const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
-  --calls_;
+  // Shared because what is posted must be copyable.
+  const auto description = std::make_shared<const v1::DescribeReply>(std::move(describe_->reply));
   describe_ = nullptr;
+  --calls_;
   if (stopping_) return;
   if (!status.ok()) return Lose(attempt, status);
-  Post([this, attempt, call] { Judge(attempt, call->reply); });
+  Post([this, attempt, description] { Judge(attempt, *description); });
 }
 
 void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
