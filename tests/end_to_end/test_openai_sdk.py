@@ -11,8 +11,11 @@ from prompts import chat_prompts
 from worker_rpc import LoadWatch, WorkerClient
 
 GREETING = [{"role": "user", "content": "Hello"}]
-# An answer that goes on until the test ends it: <end> does not stop it.
-ENDLESS = {"max_tokens": 3000, "temperature": 1.0, "extra_body": {"ignore_eos": True}}
+# Words of a wild kind from any model: hot, no <end>, and dear to repeat. Two equal ones are no chance.
+WILD = {"temperature": 2, "frequency_penalty": 2, "presence_penalty": 2, "max_tokens": 80,
+        "extra_body": {"ignore_eos": True}}
+# An answer that goes on until the test ends it, with a chunk for each token.
+ENDLESS = {"max_tokens": 3000, "logprobs": True, "extra_body": {"ignore_eos": True}}
 
 
 def setUpModule():
@@ -39,9 +42,7 @@ def complete(prompt, **fields):
 
 
 def sampled(**fields):
-    """A long sampled answer, so that two equal ones are no chance."""
-    return chat(**{"temperature": 1.5, "max_tokens": 40, "extra_body": {"ignore_eos": True},
-                   **fields}).choices[0].message.content
+    return chat(**WILD, **fields).choices[0].message.content
 
 
 def streamed_text(chunks):
@@ -104,23 +105,22 @@ class ChatTest(unittest.TestCase):
         self.assertNotEqual(sampled(seed=7), sampled(seed=8))
 
     def test_two_choices_differ_and_share_the_seed(self):
-        answer = chat(n=2, temperature=1.5, seed=3, max_tokens=40,
-                      extra_body={"ignore_eos": True})
+        answer = chat(n=2, seed=3, **WILD)
         self.assertEqual([choice.index for choice in answer.choices], [0, 1])
         first, second = (choice.message.content for choice in answer.choices)
         self.assertNotEqual(first, second)
         self.assertEqual(first, sampled(seed=3))
-        self.assertEqual(answer.usage.completion_tokens, 80)
+        self.assertEqual(answer.usage.completion_tokens, 2 * WILD["max_tokens"])
         texts = ["", ""]
-        for chunk in chat(n=2, temperature=1.5, seed=3, max_tokens=40, stream=True,
-                          extra_body={"ignore_eos": True}):
+        for chunk in chat(n=2, seed=3, stream=True, **WILD):
             texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
         self.assertEqual(texts, [first, second])
 
     def test_logprobs_are_sorted_and_greedy_takes_the_best(self):
         answer = chat(logprobs=True, top_logprobs=5)
         entries = answer.choices[0].logprobs.content
-        self.assertEqual(len(entries), answer.usage.completion_tokens)
+        # All but <end>, which is no text.
+        self.assertEqual(len(entries), answer.usage.completion_tokens - 1)
         for entry in entries:
             top = [alternative.logprob for alternative in entry.top_logprobs]
             self.assertEqual(len(top), 5)
@@ -149,9 +149,8 @@ class ChatTest(unittest.TestCase):
         # character are never sent.
         echoed = complete(text, echo=True, max_tokens=1).choices[0].text
         self.assertTrue(echoed.startswith(text), echoed)
-        bias = {"temperature": 2, "seed": 5, "max_tokens": 60, "extra_body": {"ignore_eos": True}}
-        whole = chat([{"role": "user", "content": text}], **bias).choices[0].message.content
-        pieces = streamed_text(chat([{"role": "user", "content": text}], stream=True, **bias))
+        whole = chat([{"role": "user", "content": text}], **WILD, seed=5).choices[0].message.content
+        pieces = streamed_text(chat([{"role": "user", "content": text}], **WILD, seed=5, stream=True))
         self.assertEqual(pieces, whole)
 
 
@@ -250,7 +249,7 @@ class ErrorTest(unittest.TestCase):
         long = "Hello " * 20_000
         self.assert_bad_request("messages", lambda: chat([{"role": "user", "content": long}]))
         self.assert_bad_request("prompt", lambda: complete(long))
-        self.assert_bad_request("max_tokens", lambda: chat(max_tokens=10**6))
+        self.assert_bad_request("messages", lambda: chat(max_tokens=10**6))
 
     def test_unknown_model(self):
         for call in (lambda: chat(model="another-model"),
