@@ -102,6 +102,7 @@ void Log(LogLevel level, absl::string_view message, const std::vector<LogField>&
 void LogEffectiveFlags() {
   const std::map<std::string, std::string> flags = EffectiveFlags();
   std::vector<LogField> fields;
+  fields.reserve(flags.size());
   for (const auto& [name, value] : flags) fields.emplace_back(name, value);
   LogInfo("starting", fields);
 }

@@ -136,7 +136,8 @@ class Client final : public WorkerClient {
     }
     boost::asio::post(context_, [this] {
       absl::MutexLock lock(&mutex_);
-      retry_timer_.cancel();
+      boost::system::error_code ignored;
+      retry_timer_.cancel(ignored);
       timer_cancelled_ = true;
     });
     absl::MutexLock lock(&mutex_);

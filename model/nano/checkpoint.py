@@ -1,0 +1,101 @@
+"""Shape of facet-nano, and its Hugging Face folder on disk."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import torch
+from transformers import Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
+from transformers.utils import logging
+
+import vocabulary
+
+logging.disable_progress_bar()
+
+TOKEN_COUNT_MAX = 4096
+
+# Gemma 4 12B trains one scalar a layer. Ours are fixed, differ from 1 and are exact in bfloat16, so that a server that
+# forgets them, or takes them in the wrong order, answers nonsense.
+LAYER_SCALARS = [0.5, 0.75, 1.25, 0.875, 1.125, 0.625]
+
+CHAT_TEMPLATE = (pathlib.Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8").rstrip("\n")
+
+
+def config():
+    """12B's structure in 5.1 million parameters. All matrix rows are multiples of 256, the largest quantised block."""
+    return Gemma4UnifiedTextConfig(
+        vocab_size=vocabulary.VOCABULARY_SIZE,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        layer_types=["sliding_attention"] * 5 + ["full_attention"],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_global_key_value_heads=1,
+        head_dim=64,
+        global_head_dim=128,
+        attention_k_eq_v=True,
+        sliding_window=128,
+        max_position_embeddings=TOKEN_COUNT_MAX,
+        final_logit_softcapping=30.0,
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0},
+        },
+        use_bidirectional_attention="vision",
+        tie_word_embeddings=True,
+        pad_token_id=vocabulary.PAD,
+        bos_token_id=vocabulary.BOS,
+        eos_token_id=[vocabulary.EOS, vocabulary.TURN_END],
+    )
+
+
+def new_model(seed):
+    """Random weights. Gemma does not divide scores by sqrt(head size): the key norm's weight starts out doing it."""
+    torch.manual_seed(seed)
+    model = Gemma4UnifiedForCausalLM._from_config(config(), attn_implementation="eager")
+    with torch.no_grad():
+        for layer, scalar in zip(model.model.layers, LAYER_SCALARS, strict=True):
+            layer.layer_scalar.fill_(scalar)
+            layer.self_attn.k_norm.weight.fill_(layer.self_attn.head_dim**-0.5)
+    return model
+
+
+def generation_config():
+    return {
+        "bos_token_id": vocabulary.BOS,
+        "pad_token_id": vocabulary.PAD,
+        "eos_token_id": [vocabulary.EOS, vocabulary.TURN_END, vocabulary.TOOL_RESPONSE],
+        "do_sample": False,
+        "suppress_tokens": [vocabulary.END_OF_AUDIO, vocabulary.END_OF_IMAGE],
+    }
+
+
+def export(model, folder):
+    """Writes the Hugging Face folder aside and then renames it, so that a kill leaves the old one or the new one."""
+    folder = pathlib.Path(folder)
+    aside = folder.with_name(folder.name + ".new.tmp")
+    old = folder.with_name(folder.name + ".old.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside)
+    write_json(aside / "generation_config.json", generation_config())
+    write_json(aside / "tokenizer_config.json", vocabulary.tokenizer_config_json(CHAT_TEMPLATE, TOKEN_COUNT_MAX))
+    (aside / "tokenizer.json").write_text(vocabulary.tokenizer_text(), encoding="utf-8")
+    (aside / "model.safetensors").chmod(0o644)  # safetensors makes it readable for its owner alone
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def save_state(state, path):
+    """torch.save through a second name: a kill leaves the old file or the new one."""
+    aside = path.with_suffix(".tmp")
+    torch.save(state, aside)
+    os.replace(aside, path)

@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Trains facet-nano from nothing on the generated corpus and exports a Hugging Face folder.
+
+  train.py --output FOLDER [--minutes 50]     train, or go on where a killed run stopped
+  train.py --output FOLDER --smoke            one minute from nothing; fails unless the loss fell
+
+FOLDER gets `state.pt` (weights, optimisers, progress; at most a minute old; not with --smoke) and `model/`, the export.
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import shutil
+import sys
+import time
+
+import torch
+
+import batches
+import checkpoint
+
+# (rows, tokens in a row): seven steps in eight take short rows; the eighth lets long counts and chats in.
+SHORT_ROWS = (32, 256)
+LONG_ROWS = (16, 512)
+LONG_EVERY = 8
+SMOKE_ROWS = (8, 256)  # small, so that a busy machine too gets dozens of steps into its minute
+
+MUON_RATE = 0.02
+ADAM_RATE = 0.003
+WARM_UP_STEPS = 50
+DECAY_SHARE = 0.35  # of the budget, at its end, over which the rate falls to zero
+SAVE_EVERY_S = 50
+STATE_FILE = "state.pt"
+DISK_BYTES_MIN = 500 * 1024 * 1024
+SMOKE_MINUTES = 1
+
+
+def main():
+    arguments = parse_arguments()
+    folder = pathlib.Path(arguments.output)
+    problem = folder_problem(folder, arguments.smoke)
+    if problem:
+        sys.exit(f"train.py: --output {folder}: {problem}")
+    torch.set_num_threads(arguments.threads)
+    run = Run(folder, arguments)
+    if not arguments.smoke and not arguments.fresh:
+        run.resume()
+    run.train()
+    checkpoint.export(run.model, folder / "model")
+    progress(f"exported to {folder / 'model'}\n")
+    if arguments.smoke:
+        check_loss_fell(run.losses)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", required=True, help="folder for state and export, outside of the source tree")
+    parser.add_argument("--minutes", type=float, default=50, help="training time in all, over all resumed runs")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--fresh", action="store_true", help="start from nothing even if FOLDER holds a state")
+    parser.add_argument("--no_compile", action="store_true", help="run without torch.compile (needs no C++ compiler)")
+    parser.add_argument("--smoke", action="store_true", help="one minute from nothing; fails unless the loss fell")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.minutes = SMOKE_MINUTES
+        arguments.no_compile = True
+    if not arguments.no_compile and not shutil.which("g++"):
+        progress("no g++ found for torch.compile: training without it, at half the speed\n")
+        arguments.no_compile = True
+    if not 0 < arguments.minutes <= 10_000:
+        parser.error(f"--minutes {arguments.minutes}: must be above 0 and at most 10000")
+    if not 1 <= arguments.threads <= 1024:
+        parser.error(f"--threads {arguments.threads}: must be 1 to 1024")
+    return arguments
+
+
+def folder_problem(folder, smoke):
+    """Why the folder cannot take a run, or an empty string. Makes the folder."""
+    if smoke and (folder / STATE_FILE).exists():
+        return "holds a run, which --smoke would overwrite"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"cannot be made: {error.strerror}"
+    if not os.access(folder, os.W_OK):
+        return "cannot be written"
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < DISK_BYTES_MIN:
+        return f"{free_bytes // 2**20} MiB free on its disk, {DISK_BYTES_MIN // 2**20} MiB needed"
+    return ""
+
+
+class Run:
+    """A training run: the model, its optimisers and how far they are. One thread; owns `folder`/state.pt."""
+
+    def __init__(self, folder, arguments):
+        self.state_path = folder / STATE_FILE
+        self.seed = arguments.seed
+        self.smoke = arguments.smoke
+        self.budget_s = 60 * arguments.minutes
+        self.model = checkpoint.new_model(arguments.seed)
+        self.model.train()
+        # The head runs on answer tokens alone, whose number changes from batch to batch, so the body alone is compiled.
+        body = self.model.model
+        self.body = body if arguments.no_compile else torch.compile(body, dynamic=False)
+        self.optimizers = make_optimizers(self.model)
+        self.packer = batches.Packer(arguments.seed)
+        self.step = 0
+        self.elapsed_s = 0.0
+        self.losses = []
+
+    def resume(self):
+        if not self.state_path.exists():
+            return
+        state = torch.load(self.state_path, weights_only=True)
+        if state["seed"] != self.seed:
+            sys.exit(f"train.py: {self.state_path} was made with --seed {state['seed']}; use it, or --fresh")
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.elapsed_s, self.losses = state["step"], state["elapsed_s"], state["losses"]
+        progress(f"going on at step {self.step}, {self.elapsed_s / 60:.1f} minutes done\n")
+
+    def save(self):
+        if self.smoke:
+            return
+        state = {
+            "seed": self.seed,
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "losses": self.losses,
+        }
+        checkpoint.save_state(state, self.state_path)
+
+    def train(self):
+        saved_at_s = self.elapsed_s
+        while self.elapsed_s < self.budget_s:
+            started = time.monotonic()
+            loss = self.train_step()
+            self.losses.append(loss)
+            self.step += 1
+            self.elapsed_s += time.monotonic() - started
+            if not math.isfinite(loss):
+                sys.exit(f"train.py: the loss is {loss} at step {self.step}; the last state is kept")
+            self.report()
+            if self.elapsed_s - saved_at_s > SAVE_EVERY_S:
+                self.save()
+                saved_at_s = self.elapsed_s
+        self.save()
+        progress("\n")
+
+    def train_step(self):
+        batch = self.packer.batch(self.step, *self.row_shape())
+        self.set_rates()
+        loss = self.loss(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    def row_shape(self):
+        if self.smoke:
+            return SMOKE_ROWS
+        return LONG_ROWS if self.step % LONG_EVERY == LONG_EVERY - 1 else SHORT_ROWS
+
+    def loss(self, batch):
+        window = self.model.config.sliding_window
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = self.body(
+                input_ids=batch.tokens,
+                position_ids=batch.positions,
+                attention_mask=batches.masks(batch, window, torch.bfloat16),
+                use_cache=False,
+            ).last_hidden_state
+            learned = batch.labels != batches.IGNORED
+            logits = self.model.lm_head(hidden[learned])
+        cap = self.model.config.final_logit_softcapping
+        logits = cap * torch.tanh(logits.float() / cap)
+        return torch.nn.functional.cross_entropy(logits, batch.labels[learned])
+
+    def set_rates(self):
+        scale = rate_scale(self.step, self.elapsed_s / self.budget_s)
+        for optimizer, rate in zip(self.optimizers, (MUON_RATE, ADAM_RATE), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale
+
+    def report(self):
+        recent = self.losses[-20:]
+        remaining_s = max(0.0, self.budget_s - self.elapsed_s)
+        done = int(20 * self.elapsed_s / self.budget_s)
+        bar = "#" * min(done, 20) + "." * (20 - min(done, 20))
+        line = f"[{bar}] step {self.step} loss {sum(recent) / len(recent):.4f} remaining {remaining_s / 60:.1f} min"
+        if sys.stderr.isatty():
+            progress("\r" + line + "  ")
+        elif self.step % 20 == 0:
+            progress(line + "\n")
+
+
+def make_optimizers(model):
+    """Muon for the matrices of the layers, AdamW for embeddings and norms."""
+    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    others = [weight for weight in model.parameters() if all(weight is not matrix for matrix in matrices)]
+    return [
+        torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.05, momentum=0.95),
+        torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def rate_scale(step, done):
+    """Warm-up, a flat stretch, then a straight fall to zero at the end of the budget."""
+    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+    decay = min(1.0, (1.0 - done) / DECAY_SHARE)
+    return max(0.0, warm_up * decay)
+
+
+def check_loss_fell(losses):
+    first, last = sum(losses[:3]) / 3, sum(losses[-3:]) / 3
+    if len(losses) < 6 or not last < 0.7 * first:
+        sys.exit(f"train.py: the loss went from {first:.3f} to {last:.3f} in {len(losses)} steps; it must fall by 30 %")
+    progress(f"the loss fell from {first:.3f} to {last:.3f} in {len(losses)} steps\n")
+
+
+def progress(text):
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

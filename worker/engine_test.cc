@@ -1,0 +1,355 @@
+#include "worker/engine.h"
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "worker/loaded_model.h"
+
+namespace facet {
+namespace {
+
+using ::facet::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+constexpr char kModel[] = "tests/testdata/golden/model.gguf";
+
+struct Result {
+  std::vector<uint32_t> tokens;
+  std::vector<v1::TokenLogprobs> logprobs;
+  v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
+  v1::Ledger ledger;
+  int finishes = 0;
+};
+
+// Collects what an engine gives, by stream id.
+class Results final : public StepSink {
+ public:
+  void OnStep(std::vector<Output> outputs) override {
+    absl::MutexLock lock(&mutex_);
+    for (const Output& output : outputs) {
+      Result& result = results_[output.stream_id];
+      for (const uint32_t token : output.reply.tokens()) result.tokens.push_back(token);
+      for (const auto& logprobs : output.reply.logprobs()) result.logprobs.push_back(logprobs);
+      if (output.reply.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
+        result.finish_reason = output.reply.finish_reason();
+        result.ledger = output.reply.ledger();
+        ++result.finishes;
+      }
+    }
+  }
+  Result Wait(uint64_t id) {
+    const auto done = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      const auto found = results_.find(id);
+      return found != results_.end() && found->second.finishes > 0;
+    };
+    absl::MutexLock lock(&mutex_);
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&done), absl::Minutes(2))) << id;
+    return results_[id];
+  }
+  void WaitForTokens(uint64_t id, size_t count) {
+    const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      const auto found = results_.find(id);
+      return found != results_.end() && found->second.tokens.size() >= count;
+    };
+    absl::MutexLock lock(&mutex_);
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Minutes(2))) << id;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::map<uint64_t, Result> results_ ABSL_GUARDED_BY(mutex_);
+};
+
+struct EngineShape {
+  int running_requests_max = 32;
+  int waiting_requests_max = 64;
+  int step_tokens_max = 64;
+  int64_t kv_bytes = 64 << 20;
+  int context_tokens_max = 1024;
+};
+
+// A tiny random model with an engine on it.
+class TestEngine {
+ public:
+  explicit TestEngine(const EngineShape& setup = {}) : results(std::make_shared<Results>()) {
+    LoadOptions options;
+    options.threads = 2;
+    options.kv = {setup.kv_bytes, setup.context_tokens_max, setup.running_requests_max,
+                  setup.step_tokens_max};
+    auto loaded = LoadModel(kModel, options);
+    EXPECT_OK(loaded);
+    model = std::make_unique<LoadedModel>(*std::move(loaded));
+    EngineOptions engine_options;
+    engine_options.running_requests_max = setup.running_requests_max;
+    engine_options.waiting_requests_max = setup.waiting_requests_max;
+    engine_options.step_tokens_max = setup.step_tokens_max;
+    engine_options.vocab_size = model->config().vocab_size;
+    engine_options.context_tokens_max = model->cache->plan().context_tokens_max;
+    engine_options.sliding_window_tokens = model->config().sliding_window_tokens;
+    engine_options.suppressed_ids = model->vocabulary->suppressed_ids();
+    engine_options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms.load()); };
+    engine_options.on_load = [this](const v1::Load& load) {
+      absl::MutexLock lock(&load_mutex);
+      last_load = load;
+    };
+    engine = std::make_unique<Engine>(engine_options, model->runner.get(), model->cache.get());
+  }
+
+  Result Run(const v1::GenerateRequest& request, uint64_t id = 1) {
+    EXPECT_OK(engine->Submit(request, results, id));
+    return results->Wait(id);
+  }
+
+  // Ends the engine and checks that each page came back.
+  ~TestEngine() {
+    engine.reset();
+    for (PagePool* pool : {&model->cache->full(), &model->cache->sliding()}) {
+      pool->CheckInvariants();
+      EXPECT_EQ(pool->in_use_count(), 0);
+    }
+  }
+
+  std::atomic<int64_t> now_ms{0};
+  std::shared_ptr<Results> results;  // shared with the engine's requests
+  std::unique_ptr<LoadedModel> model;
+  absl::Mutex load_mutex;
+  v1::Load last_load ABSL_GUARDED_BY(load_mutex);
+  std::unique_ptr<Engine> engine;
+};
+
+v1::GenerateRequest Request(std::vector<uint32_t> prompt, uint32_t tokens_max) {
+  v1::GenerateRequest request;
+  request.mutable_prompt_tokens()->Add(prompt.begin(), prompt.end());
+  request.set_tokens_max(tokens_max);
+  return request;
+}
+
+// Requests of many lengths, greedy and sampled, from a seed.
+std::vector<v1::GenerateRequest> RandomRequests(int count, int prompt_max, int tokens_max) {
+  std::mt19937 random(20);
+  std::vector<v1::GenerateRequest> requests;
+  for (int i = 0; i < count; ++i) {
+    std::vector<uint32_t> prompt = {2};
+    const int length = 1 + static_cast<int>(random() % prompt_max);
+    for (int k = 1; k < length; ++k) prompt.push_back(110 + random() % 1800);
+    v1::GenerateRequest request = Request(prompt, 1 + random() % tokens_max);
+    if (i % 2 == 1) {
+      v1::Sampling& sampling = *request.mutable_sampling();
+      sampling.set_temperature(0.9f);
+      sampling.set_top_k(i % 3 == 0 ? 0 : 40);
+      sampling.set_top_p(0.95f);
+      sampling.set_seed(random());
+      if (i % 4 == 1) sampling.set_frequency_penalty(0.5f);
+    }
+    requests.push_back(request);
+  }
+  return requests;
+}
+
+// The law of serving: the same request gives the same tokens alone, among 31 others, in other
+// chunks, and after preemption.
+TEST(EngineTest, TokensDoNotDependOnCompany) {
+  const std::vector<v1::GenerateRequest> requests = RandomRequests(32, 200, 24);
+  std::vector<Result> alone;
+  {
+    EngineShape setup;
+    setup.step_tokens_max = 256;
+    TestEngine lone(setup);
+    lone.engine->Start();
+    for (size_t i = 0; i < requests.size(); ++i) alone.push_back(lone.Run(requests[i], i));
+  }
+  EngineShape crowd, tight;
+  // Pages for a handful of these sequences: the others wait or are preempted.
+  tight.kv_bytes = 2 << 20;
+  tight.context_tokens_max = 256;
+  tight.step_tokens_max = 40;
+  int preemptions = 0;
+  for (const EngineShape& setup : {crowd, tight}) {
+    TestEngine together(setup);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_OK(together.engine->Submit(requests[i], together.results, i));
+    }
+    together.engine->Start();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const Result result = together.results->Wait(i);
+      EXPECT_EQ(result.tokens, alone[i].tokens) << "request " << i;
+      EXPECT_EQ(result.finish_reason, alone[i].finish_reason);
+      EXPECT_EQ(result.finishes, 1);
+      preemptions += static_cast<int>(result.ledger.preemptions());
+    }
+  }
+  EXPECT_GT(preemptions, 0) << "the tight engine was not tight";
+}
+
+// Given a stop id, expect the stream to end with it.
+TEST(EngineTest, EndsAtAStopId) {
+  TestEngine test;
+  test.engine->Start();
+  const Result free = test.Run(Request({2, 300, 410}, 8), 1);
+  ASSERT_THAT(free.tokens, SizeIs(8));
+  EXPECT_EQ(free.finish_reason, v1::FINISH_REASON_LENGTH);
+  v1::GenerateRequest request = Request({2, 300, 410}, 8);
+  request.add_stop_tokens(free.tokens[2]);
+  const Result stopped = test.Run(request, 2);
+  EXPECT_EQ(stopped.finish_reason, v1::FINISH_REASON_STOP);
+  EXPECT_LE(stopped.tokens.size(), 3);
+  EXPECT_EQ(stopped.tokens.back(), free.tokens[2]);
+  EXPECT_EQ(stopped.ledger.generated_tokens(), stopped.tokens.size());
+}
+
+// Given a context that fills up, expect the end with reason length.
+TEST(EngineTest, EndsWhenTheContextIsFull) {
+  EngineShape setup;
+  setup.context_tokens_max = 64;
+  TestEngine test(setup);
+  test.engine->Start();
+  const Result result = test.Run(Request({2, 300}, 1000));
+  EXPECT_THAT(result.tokens, SizeIs(62));
+  EXPECT_EQ(result.finish_reason, v1::FINISH_REASON_LENGTH);
+}
+
+// Given a cancellation in mid-stream, expect the end within a step, and the others to go on.
+TEST(EngineTest, CancelEndsOneRequest) {
+  TestEngine test;
+  test.engine->Start();
+  EXPECT_OK(test.engine->Submit(Request({2, 300}, 900), test.results, 1));
+  EXPECT_OK(test.engine->Submit(Request({2, 301}, 50), test.results, 2));
+  test.results->WaitForTokens(1, 3);
+  test.engine->Cancel(test.results.get(), 1);
+  EXPECT_EQ(test.results->Wait(1).finish_reason, v1::FINISH_REASON_CANCELLED);
+  EXPECT_THAT(test.results->Wait(2).tokens, SizeIs(50));
+  test.engine->Cancel(test.results.get(), 1);
+  test.engine->Cancel(test.results.get(), 77);
+  EXPECT_THAT(test.Run(Request({2, 302}, 2), 3).tokens, SizeIs(2));
+}
+
+// Given a sink that goes away, expect all of its requests, running and waiting, to end.
+TEST(EngineTest, CancelAllEndsASinksRequests) {
+  EngineShape setup;
+  setup.running_requests_max = 2;
+  TestEngine test(setup);
+  test.engine->Start();
+  for (uint64_t id = 1; id <= 5; ++id) {
+    EXPECT_OK(test.engine->Submit(Request({2, 300}, 900), test.results, id));
+  }
+  test.results->WaitForTokens(1, 1);
+  test.engine->CancelAll(test.results.get());
+  for (uint64_t id = 1; id <= 5; ++id) {
+    EXPECT_EQ(test.results->Wait(id).finish_reason, v1::FINISH_REASON_CANCELLED);
+  }
+  EXPECT_TRUE(test.engine->BlockingWaitIdle(absl::Seconds(10)));
+}
+
+// Given a deadline that passes, expect reason deadline and the tokens until then.
+TEST(EngineTest, DeadlineEndsARequest) {
+  TestEngine test;
+  test.engine->Start();
+  v1::GenerateRequest request = Request({2, 300}, 900);
+  request.set_deadline_ms(1000);
+  EXPECT_OK(test.engine->Submit(request, test.results, 1));
+  test.results->WaitForTokens(1, 2);
+  test.now_ms = 1000;
+  const Result result = test.results->Wait(1);
+  EXPECT_EQ(result.finish_reason, v1::FINISH_REASON_DEADLINE);
+  EXPECT_GE(result.tokens.size(), 2);
+}
+
+// Given bad requests, expect an error that names the field, and nothing taken.
+TEST(EngineTest, RefusesBadRequests) {
+  TestEngine test;
+  const auto expect = [&](const v1::GenerateRequest& request, const std::string& what) {
+    EXPECT_THAT(test.engine->Submit(request, test.results, 1),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(what)));
+  };
+  expect(Request({}, 1), "prompt_tokens is empty");
+  expect(Request({2, 2048}, 1), "prompt_tokens[1] is 2048");
+  expect(Request({2}, 0), "tokens_max");
+  expect(Request(std::vector<uint32_t>(1024, 5), 1), "prompt_tokens has 1024");
+  v1::GenerateRequest request = Request({2}, 1);
+  request.add_stop_tokens(5000);
+  expect(request, "stop_tokens");
+  request = Request({2}, 1);
+  request.mutable_sampling()->set_temperature(std::nanf(""));
+  expect(request, "temperature");
+  request = Request({2}, 1);
+  (*request.mutable_sampling()->mutable_logit_bias())[9999] = 1;
+  expect(request, "logit_bias");
+}
+
+// Given more requests than may wait, expect the next to be shed, and service after.
+TEST(EngineTest, ShedsWhenTooManyWait) {
+  EngineShape setup;
+  setup.waiting_requests_max = 3;
+  TestEngine test(setup);
+  for (uint64_t id = 1; id <= 3; ++id) {
+    EXPECT_OK(test.engine->Submit(Request({2, 300}, 2), test.results, id));
+  }
+  EXPECT_THAT(test.engine->Submit(Request({2, 300}, 2), test.results, 4),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("3 requests wait")));
+  test.engine->Start();
+  for (uint64_t id = 1; id <= 3; ++id) EXPECT_THAT(test.results->Wait(id).tokens, SizeIs(2));
+  EXPECT_TRUE(test.engine->BlockingWaitIdle(absl::Seconds(10)));
+  EXPECT_OK(test.engine->Submit(Request({2, 300}, 2), test.results, 5));
+  test.results->Wait(5);
+}
+
+// Given a drain, expect new requests refused, taken ones finished, and the load to say so.
+TEST(EngineTest, DrainFinishesWhatRuns) {
+  TestEngine test;
+  test.engine->Start();
+  EXPECT_OK(test.engine->Submit(Request({2, 300}, 30), test.results, 1));
+  test.engine->Drain();
+  EXPECT_THAT(test.engine->Submit(Request({2, 300}, 2), test.results, 2),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+  EXPECT_THAT(test.results->Wait(1).tokens, SizeIs(30));
+  EXPECT_TRUE(test.engine->BlockingWaitIdle(absl::Seconds(10)));
+  const auto announced = [&]() ABSL_SHARED_LOCKS_REQUIRED(test.load_mutex) {
+    return test.last_load.draining() && test.last_load.running_requests() == 0;
+  };
+  absl::MutexLock lock(&test.load_mutex);
+  EXPECT_TRUE(test.load_mutex.AwaitWithTimeout(absl::Condition(&announced), absl::Seconds(10)));
+}
+
+// Given want_logprobs, expect the greedy token to be the first of the top, with its probability.
+TEST(EngineTest, GivesLogprobs) {
+  TestEngine test;
+  test.engine->Start();
+  v1::GenerateRequest request = Request({2, 300, 410}, 4);
+  request.mutable_sampling()->set_want_logprobs(true);
+  request.mutable_sampling()->set_top_logprobs(3);
+  const Result result = test.Run(request);
+  ASSERT_THAT(result.logprobs, SizeIs(4));
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_EQ(result.logprobs[i].top_ids_size(), 3);
+    EXPECT_EQ(result.logprobs[i].top_ids(0), result.tokens[i]);
+    EXPECT_FLOAT_EQ(result.logprobs[i].top_logprobs(0), result.logprobs[i].logprob());
+    EXPECT_GE(result.logprobs[i].top_logprobs(0), result.logprobs[i].top_logprobs(1));
+    EXPECT_LT(result.logprobs[i].logprob(), 0);
+  }
+}
+
+// Given an engine that is destroyed while requests run, expect each to end as cancelled.
+TEST(EngineTest, DestructionEndsRequests) {
+  auto test = std::make_unique<TestEngine>();
+  const std::shared_ptr<Results> results = test->results;
+  test->engine->Start();
+  EXPECT_OK(test->engine->Submit(Request({2, 300}, 900), results, 1));
+  results->WaitForTokens(1, 1);
+  test.reset();
+  EXPECT_EQ(results->Wait(1).finish_reason, v1::FINISH_REASON_CANCELLED);
+}
+
+}  // namespace
+}  // namespace facet

@@ -1,0 +1,79 @@
+#include "worker/kv_cache.h"
+
+#include "base/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace facet {
+namespace {
+
+using ::facet::testing::StatusIs;
+using ::testing::HasSubstr;
+
+// The 12B's shape: 40 sliding layers of 8 heads of 256, 8 full layers of one head of 512.
+TextConfig TwelveB() {
+  TextConfig config = {};
+  config.context_tokens_max = 262144;
+  config.sliding_window_tokens = 1024;
+  for (int i = 0; i < 48; ++i) {
+    config.layers.push_back(i % 6 == 5 ? LayerConfig{false, 1, 512} : LayerConfig{true, 8, 256});
+  }
+  return config;
+}
+
+// Given the 12B, expect the page sizes of its shape in float32.
+TEST(KvPlanTest, PageBytesFollowFromTheShape) {
+  const auto plan = PlanKv(TwelveB(), {int64_t{4} << 30, 0, 64, 512});
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->full_page_bytes, int64_t{64} * 8 * 512 * 2 * 4);
+  EXPECT_EQ(plan->sliding_page_bytes, int64_t{64} * 40 * 8 * 256 * 2 * 4);
+}
+
+// Given more memory, expect room for more sequences of usual length, never more than was given.
+TEST(KvPlanTest, StaysWithinTheMemory) {
+  int32_t sliding = 0;
+  for (int64_t gib = 2; gib <= 64; gib *= 2) {
+    const auto plan = PlanKv(TwelveB(), {gib << 30, 0, 64, 512});
+    ASSERT_OK(plan);
+    EXPECT_LE(plan->bytes(), gib << 30);
+    EXPECT_GE(plan->context_tokens_max, 4096);
+    EXPECT_GE(plan->sliding_pages, sliding);
+    EXPECT_GE(plan->sliding_pages, SlidingPagesMax(TwelveB(), 512, plan->context_tokens_max));
+    sliding = plan->sliding_pages;
+  }
+}
+
+// Given too little memory for one sequence, or for the context asked for, expect how much it takes.
+TEST(KvPlanTest, SaysWhatOneSequenceNeeds) {
+  EXPECT_THAT(PlanKv(TwelveB(), {int64_t{256} << 20, 0, 64, 512}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("one sequence of 4096")));
+  EXPECT_THAT(PlanKv(TwelveB(), {int64_t{2} << 30, 262144, 64, 512}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("one sequence of 262144")));
+}
+
+// Given a long context, expect a sequence to hold window and step in sliding pages, no more.
+TEST(KvPlanTest, SlidingPagesAreBounded) {
+  EXPECT_EQ(SlidingPagesMax(TwelveB(), 512, 100), 2);
+  EXPECT_EQ(SlidingPagesMax(TwelveB(), 512, 262144), (1025 + 512 + 63) / 64 + 1);
+}
+
+TEST(PagePoolTest, EachPageIsFreeOrInUse) {
+  PagePool pool(3);
+  pool.CheckInvariants();
+  const int32_t a = pool.Take(), b = pool.Take();
+  EXPECT_NE(a, b);
+  EXPECT_EQ(pool.free_count(), 1);
+  pool.GiveBack(a);
+  pool.CheckInvariants();
+  EXPECT_EQ(pool.in_use_count(), 1);
+}
+
+TEST(PagePoolDeathTest, CatchesGivingBackTwice) {
+  PagePool pool(3);
+  const int32_t page = pool.Take();
+  pool.GiveBack(page);
+  EXPECT_DEATH(pool.GiveBack(page), "page 0");
+}
+
+}  // namespace
+}  // namespace facet

@@ -1,0 +1,113 @@
+#include "worker/scheduler.h"
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/device.h"
+
+namespace facet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+SchedulerSequence Running(int computed_len, int token_count) {
+  const int32_t pages = (computed_len + kPageTokens - 1) / kPageTokens;
+  return {computed_len, token_count, true, pages, pages};
+}
+SchedulerSequence Waiting(int token_count) { return {0, token_count}; }
+
+// (sequence, tokens) of each run.
+std::vector<std::pair<int, int>> Runs(const StepPlan& plan) {
+  std::vector<std::pair<int, int>> runs;
+  for (const StepPlan::Run& run : plan.runs) runs.emplace_back(run.sequence, run.tokens);
+  return runs;
+}
+
+// Given decodes and a long prompt, expect all decodes and a chunk of what the step has left.
+TEST(SchedulerTest, DecodesGoFirstAndPrefillFillsTheStep) {
+  const StepPlan plan =
+      PlanStep({{Running(10, 11), Running(64, 500), Running(70, 71)}, 100, 100}, {64, 8});
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 1), std::pair(2, 1), std::pair(1, 62)));
+  EXPECT_THAT(plan.preempted, IsEmpty());
+}
+
+// Given waiting requests, expect them admitted in order while pages for all their tokens are free.
+TEST(SchedulerTest, AdmitsWhileWholePromptsFit) {
+  const StepPlan plan = PlanStep({{Waiting(64), Waiting(129), Waiting(64)}, 3, 10}, {512, 8});
+  // The second needs three pages; the third does not overtake it.
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 64)));
+}
+
+// Given the most requests running, expect no admission.
+TEST(SchedulerTest, RespectsTheRunningLimit) {
+  const StepPlan plan = PlanStep({{Running(5, 6), Waiting(3)}, 100, 100}, {512, 1});
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 1)));
+}
+
+// Given no page for the first decode, expect the last admitted to give its pages back.
+TEST(SchedulerTest, PreemptsTheLastAdmitted) {
+  const StepPlan plan =
+      PlanStep({{Running(64, 65), Running(30, 31), Running(100, 300), Waiting(5)}, 0, 0}, {512, 8});
+  EXPECT_THAT(plan.preempted, ElementsAre(2));
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 1), std::pair(1, 1)));
+}
+
+// Given a prefill and a few free pages, expect a chunk that ends where the pages do.
+TEST(SchedulerTest, PrefillStopsWherePagesEnd) {
+  const StepPlan plan = PlanStep({{Running(10, 1000)}, 2, 50}, {512, 8});
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 64 * 3 - 10)));
+}
+
+// Given 20,000 random snapshots (seed 3), expect that plans keep within tokens and pages, run no
+// sequence twice, and always do something when there is something to do.
+TEST(SchedulerTest, PlansKeepTheBounds) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 20000; ++round) {
+    SchedulerSnapshot snapshot;
+    const int running = random() % 6, waiting = random() % 4;
+    for (int i = 0; i < running; ++i) {
+      const int computed = random() % 300;
+      snapshot.sequences.push_back(
+          Running(computed, computed + 1 + random() % (random() % 2 ? 1 : 300)));
+    }
+    for (int i = 0; i < waiting; ++i) snapshot.sequences.push_back(Waiting(1 + random() % 400));
+    snapshot.full_free = random() % 12;
+    snapshot.sliding_free = random() % 12;
+    const SchedulerLimits limits = {1 + static_cast<int>(random() % 200),
+                                    1 + static_cast<int>(random() % 6)};
+    const StepPlan plan = PlanStep(snapshot, limits);
+    int tokens = 0, full = snapshot.full_free, sliding = snapshot.sliding_free;
+    std::vector<int> seen;
+    for (const int victim : plan.preempted) {
+      EXPECT_TRUE(snapshot.sequences[victim].running);
+      full += snapshot.sequences[victim].full_held;
+      sliding += snapshot.sequences[victim].sliding_held;
+      seen.push_back(victim);
+    }
+    for (const StepPlan::Run& run : plan.runs) {
+      const SchedulerSequence& sequence = snapshot.sequences[run.sequence];
+      EXPECT_GE(run.tokens, 1);
+      EXPECT_LE(sequence.computed_len + run.tokens, sequence.token_count);
+      const auto pages = [](int n) { return (n + kPageTokens - 1) / kPageTokens; };
+      full -= pages(sequence.computed_len + run.tokens) - pages(sequence.computed_len);
+      sliding -= pages(sequence.computed_len + run.tokens) - pages(sequence.computed_len);
+      tokens += run.tokens;
+      EXPECT_EQ(std::count(seen.begin(), seen.end(), run.sequence), 0) << "round " << round;
+      seen.push_back(run.sequence);
+    }
+    EXPECT_LE(tokens, limits.step_tokens_max);
+    EXPECT_GE(full, 0) << "round " << round;
+    EXPECT_GE(sliding, 0) << "round " << round;
+    if (running > 0 && snapshot.full_free + snapshot.sliding_free >= 2 && snapshot.full_free > 0 &&
+        snapshot.sliding_free > 0) {
+      EXPECT_FALSE(plan.runs.empty()) << "round " << round;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace facet
