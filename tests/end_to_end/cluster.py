@@ -75,10 +75,11 @@ class Process:
     def __init__(self, name, *flags):
         self.name = name
         handle, self._stderr_path = tempfile.mkstemp(prefix=name + "-", suffix=".log", dir=_logs)
-        # A group of its own, so that Ctrl-C reaches us alone and we end it.
-        self._popen = subprocess.Popen([program(name), *flags], stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.PIPE, stderr=handle, text=True,
-                                       process_group=0)
+        # A group of its own, so that Ctrl-C reaches us alone and we end it; and it ends with us
+        # even where we are killed.
+        self._popen = subprocess.Popen(["setpriv", "--pdeathsig=TERM", program(name), *flags],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       stderr=handle, text=True, process_group=0)
         os.close(handle)
         _living.append(self)
         self._lines = queue.Queue()
@@ -110,10 +111,11 @@ class Process:
         with open(self._stderr_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def log(self, message):
-        """The log lines with this message."""
+    def warnings(self, **fields):
+        """The log's warnings and errors with these fields, as dictionaries."""
         lines = [json.loads(line) for line in self.stderr().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["message"] == message]
+        return [line for line in lines
+                if line["level"] in ("warning", "error") and fields.items() <= line.items()]
 
     def wait(self, deadline_s=END_DEADLINE_S):
         self._popen.wait(deadline_s)

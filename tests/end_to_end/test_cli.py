@@ -189,7 +189,7 @@ class BadLineTest(unittest.TestCase):
                 for word in words:
                     self.assertIn(word, error)
 
-    def test_a_missing_or_truncated_model_is_one_line(self):
+    def test_a_missing_model_or_command_is_one_line(self):
         for command in ("generate", "score", "tokenize", "render"):
             error = run_facet(command, "--model=/nowhere/model.gguf", expect_failure=True)
             self.assertIn("/nowhere/model.gguf", error)
