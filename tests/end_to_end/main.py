@@ -25,8 +25,9 @@ def main():
     sys.path.insert(0, FOLDER)
     import cluster
     cluster.configure(arguments.bin, arguments.model, CHECKOUT)
-    # SIGTERM ends us as Ctrl-C does: with the processes that we started gone.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Both end us with the processes that we started gone; unittest would go on after a SystemExit.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     loader = unittest.defaultTestLoader
     tests = (loader.loadTestsFromNames(arguments.tests) if arguments.tests
              else loader.discover(FOLDER, top_level_dir=FOLDER))
@@ -38,4 +39,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

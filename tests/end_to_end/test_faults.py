@@ -201,8 +201,8 @@ class StartFailureTest(unittest.TestCase):
         with open(cluster.model_path, "rb") as file:
             good = file.read()
         with tempfile.TemporaryDirectory(prefix="facet-faults-") as folder:
-            files = {"empty.gguf": b"", "header.gguf": good[:100], "half.gguf": good[:len(good) // 2],
-                     "short.gguf": good[:-1], "text.gguf": b"not a model\n" * 100}
+            files = {"empty.gguf": b"", "header.gguf": good[:100],
+                     "half.gguf": good[:len(good) // 2], "short.gguf": good[:-1], "text.gguf": b"not a model\n" * 100}
             paths = [os.path.join(folder, "missing.gguf"), folder]
             for name, content in files.items():
                 paths.append(os.path.join(folder, name))
@@ -280,7 +280,8 @@ class BadClientTest(unittest.TestCase):
         """Given requests that never come whole, expect the router to close them by its timeouts."""
         router = Router(self.servers.workers, "--header_timeout_ms=200", "--body_timeout_ms=200")
         self.addCleanup(router.stop)
-        for half in (b"P", b"POST /v1/chat", b"POST /tokenize HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"):
+        for half in (b"P", b"POST /v1/chat",
+                     b"POST /tokenize HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"):
             with socket.create_connection(("127.0.0.1", router.port), 30) as connection:
                 connection.sendall(half)
                 answer = b""

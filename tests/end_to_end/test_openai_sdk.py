@@ -12,7 +12,8 @@ from prompts import chat_prompts
 from worker_rpc import LoadWatch, WorkerClient
 
 GREETING = [{"role": "user", "content": "Hello"}]
-# Words of a wild kind from any model: hot, no <end>, and dear to repeat. Two equal ones are no chance.
+# Words of a wild kind from any model: hot, without <end>, and dear to repeat. Where two answers are
+# equal, it is no chance.
 WILD = {"temperature": 2, "frequency_penalty": 2, "presence_penalty": 2, "max_tokens": 80,
         "extra_body": {"ignore_eos": True}}
 # An answer that goes on until the test ends it, with a chunk for each token.
@@ -150,8 +151,9 @@ class ChatTest(unittest.TestCase):
         # character are never sent.
         echoed = complete(text, echo=True, max_tokens=1).choices[0].text
         self.assertTrue(echoed.startswith(text), echoed)
-        whole = chat([{"role": "user", "content": text}], **WILD, seed=5).choices[0].message.content
-        pieces = streamed_text(chat([{"role": "user", "content": text}], **WILD, seed=5, stream=True))
+        turns = [{"role": "user", "content": text}]
+        whole = chat(turns, **WILD, seed=5).choices[0].message.content
+        pieces = streamed_text(chat(turns, **WILD, seed=5, stream=True))
         self.assertEqual(pieces, whole)
 
 
@@ -238,7 +240,8 @@ class ErrorTest(unittest.TestCase):
 
     def test_malformed_bodies(self):
         for body in ("", "{", "[]", "5", '{"messages":', '{"messages":[]}}', "\u0000",
-                     '{"a":"\ud800"}', "[" * 100_000, '{"messages":[{"role":"user","content":"\\ud800"}]}'):
+                     '{"a":"\ud800"}', "[" * 100_000,
+                     '{"messages":[{"role":"user","content":"\\ud800"}]}'):
             with self.subTest(body=body[:60]):
                 self.assert_bad_request(None, lambda: self.post_raw(body))
 
