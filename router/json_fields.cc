@@ -2,17 +2,17 @@
 
 #include <boost/json.hpp>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/json.h"
 #include "router/api_error.h"
 
 namespace facet {
 namespace {
 
 namespace json = boost::json;
-
-constexpr size_t kDepthMax = 64;
 
 // What the value is, for a message; short scalars are shown.
 std::string Named(const json::value& value) {
@@ -37,20 +37,9 @@ std::string Named(const json::value& value) {
 }  // namespace
 
 absl::StatusOr<json::object> ParseJsonObject(absl::string_view body) {
-  json::parse_options options;
-  options.max_depth = kDepthMax;
-  json::parser parser({}, options);
-  json::error_code error;
-  const size_t used = parser.write_some(body.data(), body.size(), error);
-  if (error) {
-    return InvalidParam("", absl::StrCat("The body is not valid JSON: ", error.message(),
-                                         " near byte ", used, "."));
-  }
-  if (body.find_first_not_of(" \t\r\n", used) != body.npos) {
-    return InvalidParam("", absl::StrCat("The body is not valid JSON: more follows at byte ", used,
-                                         " after the end of the value."));
-  }
-  json::value value = parser.release();
+  absl::StatusOr<json::value> parsed = ParseJson(body, "The body");
+  if (!parsed.ok()) return InvalidParam("", parsed.status().message());
+  json::value value = *std::move(parsed);
   if (!value.is_object()) {
     return InvalidParam("",
                         absl::StrCat("The body must be a JSON object, but is ", Named(value), "."));

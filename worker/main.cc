@@ -16,6 +16,7 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "model/chat_template_revision.h"
 #include "worker/describe.h"
 #include "worker/engine.h"
 #include "worker/load_board.h"
@@ -94,6 +95,10 @@ int Fail(const absl::Status& status) {
 int Main() {
   absl::StatusOr<LoadedModel> model = Load();
   if (!model.ok()) return Fail(model.status());
+  if (!IsKnownChatTemplate(model->vocabulary->chat_template())) {
+    LogWarning("the file's chat template is not one we know; Gemma 4's July 2026 rules are used",
+               {{"model", model->file->path()}});
+  }
   LoadBoard board;
   const EngineOptions options = MakeEngineOptions(*model, &board);
   Engine engine(options, model->runner.get(), model->cache.get());

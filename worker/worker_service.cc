@@ -36,8 +36,24 @@ v1::GenerateReply ErrorReply(const absl::Status& status) {
   return reply;
 }
 
-// One router's stream. gRPC owns the calls of the reactor, which dies in OnDone; the engine may
-// hold the sink longer, so the two find each other under the sink's lock.
+// Hands what the engine gives to a reactor. gRPC ends a reactor's life in OnDone, while the engine
+// may hold the sink longer, so the two find each other under the sink's lock.
+template <typename Reactor>
+struct ReactorSink final : StepSink {
+  explicit ReactorSink(Reactor* reactor) : reactor(reactor) {}
+  void OnStep(std::vector<Output> outputs) override {
+    absl::MutexLock lock(&mutex);
+    if (reactor != nullptr) reactor->Add(std::move(outputs));
+  }
+  void Detach() {
+    absl::MutexLock lock(&mutex);
+    reactor = nullptr;
+  }
+  absl::Mutex mutex;
+  Reactor* reactor ABSL_GUARDED_BY(mutex);
+};
+
+// One router's stream.
 class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionReply> {
  public:
   SessionReactor(grpc::CallbackServerContext* context, Engine* engine)
@@ -70,23 +86,13 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
 
   void OnDone() override {
     engine_.CancelAll(sink_.get());
-    {
-      absl::MutexLock lock(&sink_->mutex);
-      sink_->reactor = nullptr;
-    }
+    sink_->Detach();
     delete this;
   }
 
  private:
-  struct Sink final : StepSink {
-    explicit Sink(SessionReactor* reactor) : reactor(reactor) {}
-    void OnStep(std::vector<Output> outputs) override {
-      absl::MutexLock lock(&mutex);
-      if (reactor != nullptr) reactor->Add(std::move(outputs));
-    }
-    absl::Mutex mutex;
-    SessionReactor* reactor ABSL_GUARDED_BY(mutex);
-  };
+  using Sink = ReactorSink<SessionReactor>;
+  friend Sink;
 
   void Start(const v1::SessionRequest::Start& start) {
     const absl::Status status = engine_.Submit(start.request(), sink_, start.stream_id());
@@ -158,28 +164,19 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply>
 
   void OnDone() override {
     engine_.CancelAll(sink_.get());
-    {
-      absl::MutexLock lock(&sink_->mutex);
-      sink_->reactor = nullptr;
-    }
+    sink_->Detach();
     delete this;
   }
 
  private:
-  struct Sink final : StepSink {
-    explicit Sink(GenerateReactor* reactor) : reactor(reactor) {}
-    void OnStep(std::vector<Output> outputs) override {
-      absl::MutexLock lock(&mutex);
-      if (reactor == nullptr) return;
-      for (Output& output : outputs) reactor->Add(std::move(output.reply));
-    }
-    absl::Mutex mutex;
-    GenerateReactor* reactor ABSL_GUARDED_BY(mutex);
-  };
+  using Sink = ReactorSink<GenerateReactor>;
+  friend Sink;
 
-  void Add(v1::GenerateReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
-    replies_.push_back(std::move(reply));
-    if (replies_.size() == 1) StartWrite(&replies_.front());
+  void Add(std::vector<StepSink::Output> outputs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
+    for (StepSink::Output& output : outputs) {
+      replies_.push_back(std::move(output.reply));
+      if (replies_.size() == 1) StartWrite(&replies_.front());
+    }
   }
 
   Engine& engine_;

@@ -1,0 +1,178 @@
+#include "worker/worker_service.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/status_matchers.h"
+#include "gmock/gmock.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "model/gguf.h"
+#include "worker/describe.h"
+#include "worker/loaded_model.h"
+
+namespace facet {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A worker in this process on a tiny random model, behind a port that the kernel picks.
+class WorkerServiceTest : public ::testing::Test {
+ protected:
+  WorkerServiceTest() {
+    LoadOptions load;
+    load.threads = 2;
+    load.kv = {64 << 20, 1024, 8, 64};
+    model_ =
+        std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
+    EngineOptions options;
+    options.running_requests_max = 8;
+    options.step_tokens_max = 64;
+    options.vocab_size = model_->config().vocab_size;
+    options.context_tokens_max = model_->cache->plan().context_tokens_max;
+    options.sliding_window_tokens = model_->config().sliding_window_tokens;
+    options.on_load = [this](const v1::Load& load) { board_.Post(load); };
+    engine_ = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get());
+    service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),
+                                               engine_.get(), &board_);
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(service_.get());
+    server_ = builder.BuildAndStart();
+    engine_->Start();
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(64 << 20);
+    stub_ = v1::Worker::NewStub(grpc::CreateCustomChannel(
+        "127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials(), arguments));
+  }
+  ~WorkerServiceTest() override { server_->Shutdown(absl::ToChronoTime(absl::Now())); }
+
+  static v1::GenerateRequest Request(uint32_t tokens_max) {
+    v1::GenerateRequest request;
+    for (const uint32_t id : {2, 300, 410}) request.add_prompt_tokens(id);
+    request.set_tokens_max(tokens_max);
+    return request;
+  }
+
+  // Reads Watch until nothing runs or waits. False after `limit`.
+  bool WaitUntilIdle(absl::Duration limit) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + limit));
+    const auto reader = stub_->Watch(&context, {});
+    v1::WatchReply reply;
+    while (reader->Read(&reply)) {
+      EXPECT_EQ(reply.sequence(), ++watch_sequence_);
+      const v1::Load& load = reply.load();
+      if (load.running_requests() == 0 && load.waiting_requests() == 0 &&
+          load.full_pages_free() == load.full_pages_total() && load.full_pages_total() > 0) {
+        context.TryCancel();
+        watch_sequence_ = 0;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::unique_ptr<LoadedModel> model_;
+  LoadBoard board_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<WorkerService> service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<v1::Worker::Stub> stub_;
+  uint64_t watch_sequence_ = 0;
+};
+
+// Given Describe, expect the model's metadata as a GGUF file that reads back.
+TEST_F(WorkerServiceTest, DescribesTheModel) {
+  grpc::ClientContext context;
+  v1::DescribeReply reply;
+  ASSERT_TRUE(stub_->Describe(&context, {}, &reply).ok());
+  EXPECT_EQ(reply.model_name(), "tiny");
+  EXPECT_EQ(reply.model_digest().size(), 32);
+  EXPECT_EQ(reply.page_tokens(), 64);
+  EXPECT_EQ(reply.context_tokens_max(), 1024);
+  ASSERT_OK_AND_ASSIGN(const GgufHeader header, ParseGguf(reply.metadata_gguf()));
+  EXPECT_EQ(header.metadata.values(), model_->file->metadata().values());
+}
+
+// Given a single request, expect its tokens one reply a step, and the reason in the last.
+TEST_F(WorkerServiceTest, GeneratesOneRequest) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request(5));
+  v1::GenerateReply reply;
+  int tokens = 0;
+  while (reader->Read(&reply)) tokens += reply.tokens_size();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(tokens, 5);
+  EXPECT_EQ(reply.finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(reply.ledger().generated_tokens(), 5);
+}
+
+// Given a bad request, expect a reply that names the field rather than a broken call.
+TEST_F(WorkerServiceTest, RefusesABadRequest) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request(0));
+  v1::GenerateReply reply;
+  ASSERT_TRUE(reader->Read(&reply));
+  EXPECT_EQ(reply.finish_reason(), v1::FINISH_REASON_ERROR);
+  EXPECT_EQ(reply.error_kind(), v1::ERROR_KIND_INVALID_ARGUMENT);
+  EXPECT_THAT(reply.error(), HasSubstr("tokens_max"));
+}
+
+// Given a session with two requests of which one is cancelled, expect both to end, each for its
+// reason, and the session to end when the router says so.
+TEST_F(WorkerServiceTest, RunsASession) {
+  grpc::ClientContext context;
+  const auto session = stub_->Session(&context);
+  for (const uint64_t id : {7, 8}) {
+    v1::SessionRequest request;
+    request.mutable_start()->set_stream_id(id);
+    *request.mutable_start()->mutable_request() = Request(id == 7 ? 900 : 20);
+    ASSERT_TRUE(session->Write(request));
+  }
+  v1::SessionRequest cancel;
+  cancel.mutable_cancel()->set_stream_id(7);
+  ASSERT_TRUE(session->Write(cancel));
+  v1::SessionReply reply;
+  int ended = 0, tokens = 0;
+  while (ended < 2 && session->Read(&reply)) {
+    for (const auto& output : reply.outputs()) {
+      if (output.stream_id() == 8) tokens += output.reply().tokens_size();
+      if (output.reply().finish_reason() == v1::FINISH_REASON_UNSPECIFIED) continue;
+      ++ended;
+      EXPECT_EQ(output.reply().finish_reason(),
+                output.stream_id() == 7 ? v1::FINISH_REASON_CANCELLED : v1::FINISH_REASON_LENGTH);
+    }
+  }
+  EXPECT_EQ(ended, 2);
+  EXPECT_EQ(tokens, 20);
+  session->WritesDone();
+  EXPECT_FALSE(session->Read(&reply));
+  EXPECT_TRUE(session->Finish().ok());
+}
+
+// Given a router that vanishes in mid-stream, expect its requests to end and their pages to come
+// back.
+TEST_F(WorkerServiceTest, FreesWhatAVanishedRouterLeft) {
+  grpc::ClientContext context;
+  const auto session = stub_->Session(&context);
+  for (uint64_t id = 1; id <= 4; ++id) {
+    v1::SessionRequest request;
+    request.mutable_start()->set_stream_id(id);
+    *request.mutable_start()->mutable_request() = Request(900);
+    ASSERT_TRUE(session->Write(request));
+  }
+  v1::SessionReply reply;
+  ASSERT_TRUE(session->Read(&reply));
+  context.TryCancel();
+  EXPECT_TRUE(WaitUntilIdle(absl::Seconds(20)));
+}
+
+}  // namespace
+}  // namespace facet
