@@ -112,6 +112,35 @@ TEST_P(GoldenTextTest, LogprobsAreTheReferences) {
   }
 }
 
+// Given the reference's greedy answers, expect each of their ids to be the likeliest after those
+// before it, wherever the reference was sure. One of them is <|audio|>, which reads as padding.
+TEST_P(GoldenTextTest, GreedyIdsAreTheReferences) {
+  LoadedModel model = Load(GetParam());
+  const std::vector<int>& suppressed = model.vocabulary->suppressed_ids();
+  const json::value text = ReadJson("text.json");
+  int compared = 0;
+  for (const json::value& entry : text.at("cases").as_array()) {
+    std::vector<int32_t> ids = Ints(entry.at("ids"));
+    const size_t prompt_len = ids.size();
+    const std::vector<int32_t> greedy = Ints(entry.at("greedy"));
+    ids.insert(ids.end(), greedy.begin(), greedy.end());
+    ASSERT_OK_AND_ASSIGN(const Score score,
+                         BlockingScore(*model.runner, *model.cache, model.config().vocab_size, ids,
+                                       static_cast<int>(suppressed.size()) + 1));
+    for (size_t i = 0; i < greedy.size(); ++i) {
+      if (entry.at("greedy_lead").as_array()[i].to_number<float>() < kLeadBound) continue;
+      const auto& top = score.top[prompt_len - 1 + i];
+      const auto best = std::find_if(top.begin(), top.end(), [&](const TokenLogprob& token) {
+        return std::find(suppressed.begin(), suppressed.end(), token.id) == suppressed.end();
+      });
+      ASSERT_NE(best, top.end());
+      EXPECT_EQ(best->id, greedy[i]) << "prompt of " << prompt_len << ", greedy id " << i;
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 200);
+}
+
 INSTANTIATE_TEST_SUITE_P(Sources, GoldenTextTest, ::testing::Values("model.gguf", "model"),
                          [](const auto& info) {
                            return info.param == "model" ? "Safetensors" : "Gguf";

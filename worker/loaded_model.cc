@@ -1,5 +1,6 @@
 #include "worker/loaded_model.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -16,6 +17,19 @@ absl::StatusOr<std::unique_ptr<Device>> MakeDevice(const LoadOptions& options) {
       absl::StrCat("--device=", options.device, " is not known to this build; it has: cpu"));
 }
 
+ModelRunnerOptions RunnerOptions(const LoadOptions& options, const Vocabulary* vocabulary) {
+  ModelRunnerOptions runner;
+  runner.rows_max = options.kv.step_tokens_max;
+  runner.output_rows_max = options.kv.running_requests_max;
+  if (vocabulary == nullptr) return runner;
+  const Vocabulary::Roles& roles = vocabulary->roles();
+  for (const std::optional<int> id : {roles.image, roles.audio, roles.video}) {
+    if (id) runner.placeholder_ids.push_back(*id);
+  }
+  runner.pad_id = roles.pad.value_or(0);
+  return runner;
+}
+
 }  // namespace
 
 absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {
@@ -30,10 +44,9 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   ASSIGN_OR_RETURN(const KvPlan plan, PlanKv(model.config(), options.kv));
   ASSIGN_OR_RETURN(KvCache cache, KvCache::Make(model.config(), plan, *model.device));
   model.cache = std::make_unique<KvCache>(std::move(cache));
-  ASSIGN_OR_RETURN(
-      model.runner,
-      ModelRunner::Make(model.weights.get(), model.cache.get(), model.device.get(),
-                        {options.kv.step_tokens_max, options.kv.running_requests_max}));
+  ASSIGN_OR_RETURN(model.runner,
+                   ModelRunner::Make(model.weights.get(), model.cache.get(), model.device.get(),
+                                     RunnerOptions(options, model.vocabulary.get())));
   return model;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/flags.h"
+#include "base/grpc_log.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -145,5 +146,6 @@ int main(int argc, char** argv) {
   facet::ParseFlags(argc, argv, facet::kUsage);
   facet::StartLog("worker");
   facet::LogEffectiveFlags();
+  facet::TakeOverGrpcLog();
   return facet::Main();
 }

@@ -39,6 +39,7 @@ class TextModelRunner final : public ModelRunner {
  private:
   absl::Status AllocateKind(bool sliding, LayerKind& kind);
   void CheckBatch(const Batch& batch) const;
+  std::vector<int32_t> EmbeddedIds(const Batch& batch) const;
   void PrepareKind(const Batch& batch, bool sliding, LayerKind& kind);
   void RunLayer(int index, int rows);
   void RunAttention(const LayerWeights& weights, int index, int rows);
@@ -191,11 +192,20 @@ void TextModelRunner::PrepareKind(const Batch& batch, bool sliding, LayerKind& k
   kind.rope = {Floats(kind.cosines), Floats(kind.sines), pairs};
 }
 
+// As transformers does before it looks up embeddings (Gemma4UnifiedModel.forward).
+std::vector<int32_t> TextModelRunner::EmbeddedIds(const Batch& batch) const {
+  std::vector<int32_t> ids = batch.ids;
+  for (const int32_t placeholder : options_.placeholder_ids) {
+    std::replace(ids.begin(), ids.end(), placeholder, options_.pad_id);
+  }
+  return ids;
+}
+
 absl::Span<const float> TextModelRunner::RunBlocking(const Batch& batch) {
   CheckBatch(batch);
   PrepareKind(batch, true, sliding_);
   PrepareKind(batch, false, full_);
-  Upload(batch.ids, ids_);
+  Upload(EmbeddedIds(batch), ids_);
   const int rows = batch.rows();
   const float embedding_scale = std::sqrt(static_cast<float>(config_.hidden_size));
   device_.EmbedTokens(weights_.embedding, Ints(ids_), rows, embedding_scale, Floats(hidden_));

@@ -1,7 +1,9 @@
 #ifndef FACET_WORKER_MODEL_RUNNER_H_
 #define FACET_WORKER_MODEL_RUNNER_H_
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -15,6 +17,10 @@ namespace facet {
 struct ModelRunnerOptions {
   int rows_max = 512;        // rows of one step
   int output_rows_max = 64;  // rows of one step whose logits are wanted
+  // The places of pictures and sounds, <|image|> and its like. One that comes without either, as
+  // when a model writes it, reads as `pad_id`.
+  std::vector<int32_t> placeholder_ids;
+  int32_t pad_id = 0;
 };
 
 // Runs the text decoder over one batch at a time: the order of operations of Gemma 4

@@ -149,7 +149,8 @@ absl::Status Run(const std::vector<absl::string_view>&) {
   Engine engine(options, model.runner.get(), model.cache.get());
   engine.Start();
   Generator generator(&model, std::move(served), &engine);
-  RETURN_IF_ERROR(ForEachInputLine([&](const json::object& line) { return generator.Add(line); }));
+  RETURN_IF_ERROR(ForEachInputLine(
+      [&](const json::object& line) { return InWordsOfLine(line, generator.Add(line)); }));
   while (!generator.done()) RETURN_IF_ERROR(generator.PrintNext());
   return absl::OkStatus();
 }

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "router/openai_request.h"
 #include "worker/describe.h"
@@ -13,16 +15,32 @@ namespace {
 
 namespace json = boost::json;
 
+// `tokens` are ids and `text` is text, though a completion's prompt may be either.
+absl::Status CheckPrompt(absl::string_view name, const json::value& prompt) {
+  if (name == "text") {
+    return prompt.is_string() ? absl::OkStatus()
+                              : absl::InvalidArgumentError("`text` must be a string");
+  }
+  if (!prompt.is_array()) return absl::InvalidArgumentError("`tokens` must be a list of token ids");
+  for (size_t i = 0; i < prompt.get_array().size(); ++i) {
+    if (!prompt.get_array()[i].is_number()) {
+      return absl::InvalidArgumentError(absl::StrCat("`tokens[", i, "]` must be a token id"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<GenerationRequest> ParseByKind(const json::object& line) {
   if (line.contains("messages")) return ParseChatRequest(line);
   json::object body = line;
   for (const char* name : {"tokens", "text"}) {
     if (const json::value* prompt = body.if_contains(name)) {
+      RETURN_IF_ERROR(CheckPrompt(name, *prompt));
       body["prompt"] = json::value(*prompt);
       return ParseCompletionRequest(json::serialize(body));
     }
   }
-  return absl::InvalidArgumentError("has none of 'tokens', 'text' and 'messages'");
+  return absl::InvalidArgumentError("has none of `tokens`, `text` and `messages`");
 }
 
 }  // namespace
@@ -38,6 +56,14 @@ absl::StatusOr<GenerationRequest> ParseInputRequest(const json::object& line) {
     request.tokens_max.reset();
   }
   return request;
+}
+
+absl::Status InWordsOfLine(const json::object& line, const absl::Status& status) {
+  const char* name = line.contains("tokens") ? "tokens" : "text";
+  return absl::Status(
+      status.code(),
+      absl::StrReplaceAll(status.message(), {{"`prompt`", absl::StrCat("`", name, "`")},
+                                             {"`prompt[", absl::StrCat("`", name, "[")}}));
 }
 
 absl::StatusOr<std::shared_ptr<const ServedModel>> DescribeLocally(const LoadedModel& model) {

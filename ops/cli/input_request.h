@@ -16,6 +16,9 @@ namespace facet {
 // temperature. Errors name the field.
 absl::StatusOr<GenerationRequest> ParseInputRequest(const boost::json::object& line);
 
+// An error of a request, with the prompt called what the line calls it: `tokens` or `text`.
+absl::Status InWordsOfLine(const boost::json::object& line, const absl::Status& status);
+
 // What a router would know of `model`: the same code then builds prompts here and there.
 absl::StatusOr<std::shared_ptr<const ServedModel>> DescribeLocally(const LoadedModel& model);
 

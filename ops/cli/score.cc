@@ -45,7 +45,7 @@ absl::Status Run(const std::vector<absl::string_view>&) {
   if (top < 0) return absl::InvalidArgumentError("--top is negative");
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
   ASSIGN_OR_RETURN(const auto served, DescribeLocally(model));
-  return ForEachInputLine([&](const json::object& line) -> absl::Status {
+  const auto score_line = [&](const json::object& line) -> absl::Status {
     ASSIGN_OR_RETURN(const GenerationRequest request, ParseInputRequest(line));
     ASSIGN_OR_RETURN(const BuiltPrompt prompt, BuildPrompt(*served, request.prompts[0]));
     ASSIGN_OR_RETURN(
@@ -53,7 +53,9 @@ absl::Status Run(const std::vector<absl::string_view>&) {
         BlockingScore(*model.runner, *model.cache, model.config().vocab_size, prompt.tokens, top));
     PrintLine(ToJson(prompt.tokens, score, top > 0));
     return absl::OkStatus();
-  });
+  };
+  return ForEachInputLine(
+      [&](const json::object& line) { return InWordsOfLine(line, score_line(line)); });
 }
 
 }  // namespace

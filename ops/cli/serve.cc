@@ -24,6 +24,7 @@
 #include "model/model_file.h"
 #include "ops/cli/child_process.h"
 #include "ops/cli/command.h"
+#include "ops/cli/free_port.h"
 #include "ops/cli/model_flags.h"
 
 ABSL_FLAG(int, workers, 1, "Worker processes.");
@@ -214,14 +215,26 @@ void Cluster::Stop() {
   for (Supervised& child : children_) child.process->BlockingWait();
 }
 
+absl::Status CheckPorts() {
+  const std::string host = absl::GetFlag(FLAGS_host);
+  RETURN_IF_ERROR(CheckPortFree(host, absl::GetFlag(FLAGS_port), "--port"));
+  RETURN_IF_ERROR(CheckPortFree(host, absl::GetFlag(FLAGS_grpc_port), "--grpc_port"));
+  const int worker_port = absl::GetFlag(FLAGS_worker_port);
+  for (int i = 0; worker_port != 0 && i < absl::GetFlag(FLAGS_workers); ++i) {
+    RETURN_IF_ERROR(CheckPortFree("127.0.0.1", worker_port + i, "--worker_port"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Run(const std::vector<absl::string_view>& arguments) {
   std::string model = absl::GetFlag(FLAGS_model);
   if (arguments.size() == 1) model = std::string(arguments[0]);
   if (arguments.size() > 1 || model.empty()) {
     return absl::InvalidArgumentError("name one model: facet serve facet-nano.gguf");
   }
-  // Said here, once, rather than by each worker.
+  // Said here, once and with this command's flags, rather than by each child.
   RETURN_IF_ERROR(ModelFile::Open(model).status());
+  RETURN_IF_ERROR(CheckPorts());
   sigset_t child_signal;
   sigemptyset(&child_signal);
   sigaddset(&child_signal, SIGCHLD);

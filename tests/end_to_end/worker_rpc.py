@@ -1,0 +1,86 @@
+"""Calls a worker's gRPC service (proto/worker.proto) as a router does."""
+import os
+import subprocess
+import tempfile
+import threading
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+import cluster
+
+
+def _read_contracts():
+    """The messages of proto/worker.proto by name, from what protoc makes of the checkout's."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "worker.descriptors")
+        subprocess.run(["protoc", f"--proto_path={cluster.checkout}", "--include_imports",
+                        f"--descriptor_set_out={path}", "proto/worker.proto"], check=True)
+        with open(path, "rb") as file:
+            files = descriptor_pb2.FileDescriptorSet.FromString(file.read())
+    pool = descriptor_pool.DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"facet.v1.{name}"))
+            for name in ("GenerateRequest", "GenerateReply", "WatchRequest", "WatchReply")}
+
+
+class WorkerClient:
+    """One worker's service. Close it before the worker is stopped."""
+
+    def __init__(self, worker):
+        self.messages = _read_contracts()
+        self._channel = grpc.insecure_channel(worker.address)
+
+    def close(self):
+        self._channel.close()
+
+    def _stream(self, method, request_type, reply_type):
+        return self._channel.unary_stream(
+            f"/facet.v1.Worker/{method}",
+            request_serializer=self.messages[request_type].SerializeToString,
+            response_deserializer=self.messages[reply_type].FromString)
+
+    def generate(self, **request):
+        """Starts one request: an iterator of replies."""
+        return self._stream("Generate", "GenerateRequest", "GenerateReply")(
+            self.messages["GenerateRequest"](**request))
+
+    def watch(self):
+        return self._stream("Watch", "WatchRequest", "WatchReply")(self.messages["WatchRequest"]())
+
+
+class LoadWatch:
+    """Follows a worker's load, as Watch tells it."""
+
+    def __init__(self, client):
+        self._changed = threading.Condition()
+        self._load = None
+        self._call = client.watch()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def _follow(self):
+        try:
+            for reply in self._call:
+                with self._changed:
+                    self._load = reply.load
+                    self._changed.notify_all()
+        except grpc.RpcError:
+            pass  # the call was cancelled
+
+    def running(self):
+        """How many requests run, as far as is known."""
+        with self._changed:
+            return self._load.running_requests if self._load else None
+
+    def wait_running(self, count, deadline_s=30):
+        """Returns as soon as the worker says that so many requests run."""
+        with self._changed:
+            told = self._changed.wait_for(
+                lambda: self._load and self._load.running_requests == count, deadline_s)
+            assert told, f"{self._load} after {deadline_s} s, not {count} running"
+
+    def close(self):
+        self._call.cancel()
+        self._thread.join()
