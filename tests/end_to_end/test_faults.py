@@ -210,7 +210,8 @@ class StartFailureTest(unittest.TestCase):
             good = file.read()
         with tempfile.TemporaryDirectory(prefix="facet-faults-") as folder:
             files = {"empty.gguf": b"", "header.gguf": good[:100],
-                     "half.gguf": good[:len(good) // 2], "short.gguf": good[:-1], "text.gguf": b"not a model\n" * 100}
+                     "half.gguf": good[:len(good) // 2], "short.gguf": good[:-1],
+                     "text.gguf": b"not a model\n" * 100}
             paths = [os.path.join(folder, "missing.gguf"), folder]
             for name, content in files.items():
                 paths.append(os.path.join(folder, name))
