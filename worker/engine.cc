@@ -129,14 +129,14 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   return absl::OkStatus();
 }
 
-void Engine::Cancel(const StepSink* sink, uint64_t stream_id) {
+void Engine::Cancel(std::shared_ptr<const StepSink> sink, uint64_t stream_id) {
   absl::MutexLock lock(&mutex_);
-  cancellations_.push_back({sink, stream_id, /*all=*/false});
+  cancellations_.push_back({std::move(sink), stream_id, /*all=*/false});
 }
 
-void Engine::CancelAll(const StepSink* sink) {
+void Engine::CancelAll(std::shared_ptr<const StepSink> sink) {
   absl::MutexLock lock(&mutex_);
-  cancellations_.push_back({sink, 0, /*all=*/true});
+  cancellations_.push_back({std::move(sink), 0, /*all=*/true});
 }
 
 void Engine::Drain() {
@@ -186,7 +186,7 @@ void Engine::EndCancelledAndLate() {
     for (auto& sequence : *queue) {
       const bool cancelled = std::any_of(
           taken_cancellations_.begin(), taken_cancellations_.end(), [&](const Cancellation& c) {
-            return c.sink == sequence->sink.get() && (c.all || c.stream_id == sequence->stream_id);
+            return c.sink == sequence->sink && (c.all || c.stream_id == sequence->stream_id);
           });
       if (cancelled) {
         Finish(*sequence, v1::FINISH_REASON_CANCELLED);
@@ -195,6 +195,7 @@ void Engine::EndCancelledAndLate() {
       }
     }
   }
+  taken_cancellations_.clear();
   RemoveEnded();
 }
 

@@ -68,9 +68,10 @@ class Engine {
   // The engine holds `sink` until the request has ended.
   absl::Status Submit(const v1::GenerateRequest& request, std::shared_ptr<StepSink> sink,
                       uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Unknown ids are ignored: the request may just have ended.
-  void Cancel(const StepSink* sink, uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
-  void CancelAll(const StepSink* sink) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Unknown ids are ignored: the request may just have ended. The engine holds `sink` until it has
+  // seen to it, so that no new sink at the same address is taken for it.
+  void Cancel(std::shared_ptr<const StepSink> sink, uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CancelAll(std::shared_ptr<const StepSink> sink) ABSL_LOCKS_EXCLUDED(mutex_);
   // Refuses new requests from now on; those taken go on.
   void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
   // True when nothing runs or waits within `timeout`.
@@ -81,7 +82,7 @@ class Engine {
  private:
   struct Sequence;
   struct Cancellation {
-    const StepSink* sink;
+    std::shared_ptr<const StepSink> sink;  // shared with whoever asked
     uint64_t stream_id;
     bool all;
   };

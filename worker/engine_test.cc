@@ -227,11 +227,11 @@ TEST(EngineTest, CancelEndsOneRequest) {
   EXPECT_OK(test.engine->Submit(Request({2, 300}, 900), test.results, 1));
   EXPECT_OK(test.engine->Submit(Request({2, 301}, 50), test.results, 2));
   test.results->WaitForTokens(1, 3);
-  test.engine->Cancel(test.results.get(), 1);
+  test.engine->Cancel(test.results, 1);
   EXPECT_EQ(test.results->Wait(1).finish_reason, v1::FINISH_REASON_CANCELLED);
   EXPECT_THAT(test.results->Wait(2).tokens, SizeIs(50));
-  test.engine->Cancel(test.results.get(), 1);
-  test.engine->Cancel(test.results.get(), 77);
+  test.engine->Cancel(test.results, 1);
+  test.engine->Cancel(test.results, 77);
   EXPECT_THAT(test.Run(Request({2, 302}, 2), 3).tokens, SizeIs(2));
 }
 
@@ -245,11 +245,26 @@ TEST(EngineTest, CancelAllEndsASinksRequests) {
     EXPECT_OK(test.engine->Submit(Request({2, 300}, 900), test.results, id));
   }
   test.results->WaitForTokens(1, 1);
-  test.engine->CancelAll(test.results.get());
+  test.engine->CancelAll(test.results);
   for (uint64_t id = 1; id <= 5; ++id) {
     EXPECT_EQ(test.results->Wait(id).finish_reason, v1::FINISH_REASON_CANCELLED);
   }
   EXPECT_TRUE(test.engine->BlockingWaitIdle(absl::Seconds(10)));
+}
+
+// Given a sink that its owner lets go of while its cancellation waits, expect it to live until the
+// engine has seen to it: a new sink in its place would have its requests cancelled.
+TEST(EngineTest, HoldsASinkUntilItsCancellationWasTaken) {
+  TestEngine test;
+  auto sink = std::make_shared<Results>();
+  const std::weak_ptr<Results> watched = sink;
+  test.engine->CancelAll(sink);
+  test.engine->Cancel(sink, 1);
+  sink.reset();
+  EXPECT_FALSE(watched.expired());
+  test.engine->Start();
+  EXPECT_EQ(test.Run(Request({2, 300}, 2)).finish_reason, v1::FINISH_REASON_LENGTH);
+  EXPECT_TRUE(watched.expired());
 }
 
 // Given a deadline that passes, expect reason deadline and the tokens until then.

@@ -66,7 +66,7 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
     if (request_.has_start()) {
       Start(request_.start());
     } else if (request_.has_cancel()) {
-      engine_.Cancel(sink_.get(), request_.cancel().stream_id());
+      engine_.Cancel(sink_, request_.cancel().stream_id());
     }
     request_.Clear();
     StartRead(&request_);
@@ -82,10 +82,10 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
     }
   }
 
-  void OnCancel() override { engine_.CancelAll(sink_.get()); }
+  void OnCancel() override { engine_.CancelAll(sink_); }
 
   void OnDone() override {
-    engine_.CancelAll(sink_.get());
+    engine_.CancelAll(sink_);
     sink_->Detach();
     delete this;
   }
@@ -101,7 +101,7 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
 
   // The router will send no more, or is gone: end what it asked for.
   void Close() {
-    engine_.CancelAll(sink_.get());
+    engine_.CancelAll(sink_);
     absl::MutexLock lock(&sink_->mutex);
     closing_ = true;
     if (!writing_) FinishOnce();
@@ -160,10 +160,10 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply>
     }
   }
 
-  void OnCancel() override { engine_.CancelAll(sink_.get()); }
+  void OnCancel() override { engine_.CancelAll(sink_); }
 
   void OnDone() override {
-    engine_.CancelAll(sink_.get());
+    engine_.CancelAll(sink_);
     sink_->Detach();
     delete this;
   }

@@ -50,6 +50,14 @@ class WorkerDeathTest(unittest.TestCase):
     def up(self, worker):
         return self.router.metric("facet_worker_up", worker=worker.address)
 
+    def start_on(self, port):
+        """A worker on a port that was free a moment ago; somebody's connection may use it now."""
+        def start():
+            with contextlib.suppress(StartFailure):
+                return Worker(port=port)
+            return None
+        return wait_until(start, f"port {port} to be free")
+
     def losses(self, worker):
         """What the router's log says against a worker."""
         return [line["message"] for line in self.router.warnings(worker=worker.address)]
@@ -64,7 +72,7 @@ class WorkerDeathTest(unittest.TestCase):
         self.assertEqual(self.up(self.second), 1)
         self.assertEqual(self.losses(self.first), ["worker lost"])
 
-        self.servers.workers[0] = again = Worker(port=self.first.port)
+        self.servers.workers[0] = again = self.start_on(self.first.port)
         wait_until(lambda: self.up(again) == 1, "the worker to be used again")
         self.second.kill()
         self.assertEqual({ask(self.router) for _ in range(10)}, {expected})
@@ -202,7 +210,8 @@ class StartFailureTest(unittest.TestCase):
             good = file.read()
         with tempfile.TemporaryDirectory(prefix="facet-faults-") as folder:
             files = {"empty.gguf": b"", "header.gguf": good[:100],
-                     "half.gguf": good[:len(good) // 2], "short.gguf": good[:-1], "text.gguf": b"not a model\n" * 100}
+                     "half.gguf": good[:len(good) // 2], "short.gguf": good[:-1],
+                     "text.gguf": b"not a model\n" * 100}
             paths = [os.path.join(folder, "missing.gguf"), folder]
             for name, content in files.items():
                 paths.append(os.path.join(folder, name))
