@@ -265,7 +265,7 @@ TEST_P(AttentionTest, NormsTurnsAndStores) {
   const RopeTable rope = {cosines.data(), sines.data(), pairs};
   const std::vector<float> query = RandomFloats(random_, rows * kQueryHeads * kHeadDim);
   const std::vector<float> key = RandomFloats(random_, rows * kKvHeads * kHeadDim);
-  const std::vector<float> value = RandomFloats(random_, rows * kKvHeads * kHeadDim);
+  const std::vector<float> value = RandomFloats(random_, int64_t{rows} * kKvHeads * kHeadDim);
   for (const bool with_value : {true, false}) {
     const auto run = [&](Device& runner) {
       std::vector<float> q = query, k = key, stored_keys = keys_, stored_values = values_;
@@ -292,9 +292,9 @@ TEST_P(ElementwiseTest, MatchesTheReference) {
   const auto reference = MakeReferenceDevice();
   std::mt19937 random(11);
   const int rows = 37, columns = 272;
-  std::vector<float> x = RandomFloats(random, rows * columns);
+  std::vector<float> x = RandomFloats(random, int64_t{rows} * columns);
   for (size_t i = 0; i < x.size(); ++i) x[i] *= static_cast<float>(1 << (i % 10));
-  const std::vector<float> y = RandomFloats(random, rows * columns);
+  const std::vector<float> y = RandomFloats(random, int64_t{rows} * columns);
   const std::vector<float> weight = RandomFloats(random, columns);
   const auto compare = [&](auto&& run, float bound) {
     std::vector<float> a = x, b = x;
@@ -311,7 +311,7 @@ TEST_P(ElementwiseTest, MatchesTheReference) {
         d.AddNormed(v, update.data(), weight.data(), rows, columns, 1e-6f, 0.25f);
       },
       1e-6f);
-  compare([&](Device& d, float* v) { d.GeGlu(v, y.data(), rows * columns, v); }, 1e-6f);
+  compare([&](Device& d, float* v) { d.GeGlu(v, y.data(), int64_t{rows} * columns, v); }, 1e-6f);
   // A count that is no multiple of the vector width.
   compare([&](Device& d, float* v) { d.SoftCap(v, rows * columns - 5, 30.0f); }, 1e-6f);
 }
@@ -325,7 +325,7 @@ TEST_P(ElementwiseTest, EmbedsTokens) {
     const std::string blocks = RandomBlocks(random, type, 9, 256);
     const Weight table = {type, 9, 256, blocks.data()};
     const std::vector<int32_t> ids = {8, 0, 3, 3};
-    std::vector<float> a(4 * 256), b(4 * 256);
+    std::vector<float> a(size_t{4} * 256), b(size_t{4} * 256);
     (*device)->EmbedTokens(table, ids.data(), 4, 16.0f, a.data());
     MakeReferenceDevice()->EmbedTokens(table, ids.data(), 4, 16.0f, b.data());
     EXPECT_EQ(a, b) << InfoOf(type).name;

@@ -136,7 +136,7 @@ Affine FitAffine(const float* x, int count) {
 void AppendQ4_K(const float* x, std::string& out) {
   Affine fits[8];
   float scale_max = 0, minimum_max = 0;
-  for (int s = 0; s < 8; ++s) {
+  for (int64_t s = 0; s < 8; ++s) {
     fits[s] = FitAffine(x + 32 * s, 32);
     scale_max = std::max(scale_max, fits[s].scale);
     minimum_max = std::max(minimum_max, fits[s].minimum);
@@ -199,7 +199,7 @@ float FitSigned6(const float* x, int count) {
 // u8 low[128]; u8 high[64]; i8 scales[16]; half d
 void AppendQ6_K(const float* x, std::string& out) {
   float fits[16], largest = 0;
-  for (int s = 0; s < 16; ++s) {
+  for (int64_t s = 0; s < 16; ++s) {
     fits[s] = FitSigned6(x + 16 * s, 16);
     if (std::abs(fits[s]) > std::abs(largest)) largest = fits[s];
   }
@@ -210,7 +210,8 @@ void AppendQ6_K(const float* x, std::string& out) {
   }
   uint8_t low[128] = {}, high[64] = {};
   for (int i = 0; i < kSuperBlock; ++i) {
-    const float scale = d * static_cast<float>(scales[i / 16]);
+    const int block = i / 16;
+    const float scale = d * static_cast<float>(scales[block]);
     const int code = scale == 0 ? 32 : std::clamp(RoundToInt(x[i] / scale), -32, 31) + 32;
     const int half = i / 128, part = i % 128 / 32, l = i % 32;
     low[64 * half + 32 * (part % 2) + l] |= (code & 15) << (4 * (part / 2));
