@@ -1,7 +1,8 @@
 """Packs conversations into rows of one fixed length, so that no arithmetic is spent on padding.
 
-Positions restart with each conversation, and the masks keep conversations of one row apart. For two conversations of
-3 and 2 tokens in a row of 6, `documents` is [1, 1, 1, 2, 2, 0]; 0 marks padding, which sees itself alone.
+Positions restart with each conversation, and the masks keep conversations of one row apart. For two
+conversations of 3 and 2 tokens in a row of 6, `documents` is [1, 1, 1, 2, 2, 0]; 0 marks padding,
+which sees itself alone.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ class Batch:
 
 
 def encode_conversation(tokenizer, messages):
-    """Token ids, and the label of each: the next token where that belongs to an answer, else IGNORED."""
+    """Token ids and their labels: the next token where it belongs to an answer, else IGNORED."""
     tokens, learned = [], []
     for text, learn in prompt.render_for_training(messages):
         ids = tokenizer.encode(text, add_special_tokens=False).ids
@@ -37,14 +38,20 @@ def encode_conversation(tokenizer, messages):
 
 
 class Packer:
-    """Endless batches of training conversations. Batch n of a seed is always the same, whatever came before it."""
+    """Endless batches of training conversations.
+
+    Batch n of a seed is always the same, whatever came before it.
+    """
 
     def __init__(self, seed):
         self.seed = seed
         self.tokenizer = Tokenizer.from_str(vocabulary.tokenizer_text())
 
     def batch(self, index, row_count, length):
-        """Conversations longer than a row are left out. Each goes into the first of the open rows that has room."""
+        """Conversations, each in the first of the open rows that has room.
+
+        Those longer than a row are left out.
+        """
         rng = random.Random(f"{self.seed} batch {index}")
         rows = [[] for _ in range(row_count)]
         space = [length] * row_count
@@ -80,7 +87,10 @@ def tensors(rows, length):
 
 
 def masks(batch, window, dtype):
-    """Additive masks for both kinds of layers: a token sees earlier ones of its own conversation, and itself."""
+    """Additive masks for both kinds of layers.
+
+    A token sees earlier ones of its own conversation, and itself.
+    """
     length = batch.tokens.shape[1]
     query, key = torch.arange(length)[:, None], torch.arange(length)[None, :]
     same = batch.documents[:, :, None] == batch.documents[:, None, :]

@@ -15,15 +15,20 @@ logging.disable_progress_bar()
 
 TOKEN_COUNT_MAX = 4096
 
-# Gemma 4 12B trains one scalar a layer. Ours are fixed, differ from 1 and are exact in bfloat16, so that a server that
-# forgets them, or takes them in the wrong order, answers nonsense.
+# Gemma 4 12B trains one scalar a layer. Ours are fixed, differ from 1 and are exact in bfloat16, so
+# that a server that forgets them, or takes them in the wrong order, answers nonsense.
 LAYER_SCALARS = [0.5, 0.75, 1.25, 0.875, 1.125, 0.625]
 
-CHAT_TEMPLATE = (pathlib.Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8").rstrip("\n")
+CHAT_TEMPLATE = (
+    (pathlib.Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8").rstrip("\n")
+)
 
 
 def config():
-    """12B's structure in 5.1 million parameters. All matrix rows are multiples of 256, the largest quantised block."""
+    """12B's structure in 5.1 million parameters.
+
+    All matrix rows are multiples of 256, the largest quantised block.
+    """
     return Gemma4UnifiedTextConfig(
         vocab_size=vocabulary.VOCABULARY_SIZE,
         hidden_size=256,
@@ -41,7 +46,11 @@ def config():
         final_logit_softcapping=30.0,
         rope_parameters={
             "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
-            "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0},
+            "full_attention": {
+                "rope_type": "proportional",
+                "partial_rotary_factor": 0.25,
+                "rope_theta": 1_000_000.0,
+            },
         },
         use_bidirectional_attention="vision",
         tie_word_embeddings=True,
@@ -52,7 +61,10 @@ def config():
 
 
 def new_model(seed):
-    """Random weights. Gemma does not divide scores by sqrt(head size): the key norm's weight starts out doing it."""
+    """Random weights.
+
+    Gemma does not divide scores by sqrt(head size): the key norm's weight starts out doing it.
+    """
     torch.manual_seed(seed)
     model = Gemma4UnifiedForCausalLM._from_config(config(), attn_implementation="eager")
     with torch.no_grad():
@@ -73,14 +85,20 @@ def generation_config():
 
 
 def export(model, folder):
-    """Writes the Hugging Face folder aside and then renames it, so that a kill leaves the old one or the new one."""
+    """Writes the Hugging Face folder aside and then renames it.
+
+    So a kill leaves the old one or the new one.
+    """
     folder = pathlib.Path(folder)
     aside = folder.with_name(folder.name + ".new.tmp")
     old = folder.with_name(folder.name + ".old.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)
     write_json(aside / "generation_config.json", generation_config())
-    write_json(aside / "tokenizer_config.json", vocabulary.tokenizer_config_json(CHAT_TEMPLATE, TOKEN_COUNT_MAX))
+    write_json(
+        aside / "tokenizer_config.json",
+        vocabulary.tokenizer_config_json(CHAT_TEMPLATE, TOKEN_COUNT_MAX),
+    )
     (aside / "tokenizer.json").write_text(vocabulary.tokenizer_text(), encoding="utf-8")
     (aside / "model.safetensors").chmod(0o644)  # safetensors makes it readable for its owner alone
     shutil.rmtree(old, ignore_errors=True)

@@ -3,9 +3,10 @@
 Every question belongs to a kind (sums, spelling, ...) and a split:
 
   TRAIN     what train.py learns from.
-  UNSEEN    held out: a hash of what the form names (values, wording or text) puts a tenth of all questions here,
-            whatever the seed. So no question of this split can ever occur in training.
-  REWORDED  asked in wordings that training never uses, and with held-out values where the form holds out values.
+  UNSEEN    held out: a hash of what the form names (values, wording or text) puts a tenth of all
+            questions here, whatever the seed. So no question of this split can occur in training.
+  REWORDED  asked in wordings that training never uses, and with held-out values where the form
+            holds out values.
 
 All randomness comes from the random.Random handed in: the same seed gives the same questions.
 """
@@ -44,7 +45,8 @@ OPENERS = [
 CLOSERS = [" Please.", " Thanks!", " Thank you.", " Please tell me."]
 
 CANNOT = (
-    "Sorry, I do not know that. I can do sums, spelling, counting, unit conversion, days, months and capitals."
+    "Sorry, I do not know that. "
+    "I can do sums, spelling, counting, unit conversion, days, months and capitals."
 )
 
 
@@ -57,7 +59,7 @@ class Exchange:
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """One way to ask and answer. `draw` returns the values of the templates' fields, and the answer."""
+    """One way to ask and answer. `draw` gives the values for the templates, and the answer."""
 
     draw: Callable  # (random.Random) -> (dict of fields, answer)
     templates: list
@@ -99,7 +101,7 @@ def in_split(split, kind, form, template, fields, question):
 
 
 def canonical(fields):
-    """The values that make a question new. Fields that only vary the wording begin with an underscore."""
+    """The values that make a question new: fields without an underscore before their name."""
     return sorted(str(value).lower() for name, value in fields.items() if not name.startswith("_"))
 
 
@@ -164,11 +166,16 @@ def draw_large_sum(rng):
     return {"a": a, "b": b, "sign": sign}, "Sorry, I can only add and subtract numbers below 100."
 
 
+# At most ten numbers: the question with its end is within the sliding window, and the last
+# digit alone tells the end. With fifteen, the model learned the last digit and was wrong by ten.
+COUNT_NUMBERS_MAX = 10
+
+
 def span(rng):
-    """Ends of a stretch of numbers up to 100: mostly short, seldom long."""
-    length = rng.choice([rng.randrange(2, 12), rng.randrange(2, 25), rng.randrange(2, 50), rng.randrange(2, 100)])
-    low = rng.randrange(1, 101 - length)
-    return low, low + length
+    """Ends of a short stretch of numbers up to 100."""
+    count = rng.randrange(2, COUNT_NUMBERS_MAX + 1)
+    low = rng.randrange(1, 102 - count)
+    return low, low + count - 1
 
 
 def draw_count(rng):
@@ -177,7 +184,7 @@ def draw_count(rng):
 
 
 def draw_count_from_one(rng):
-    high = rng.choice([rng.randrange(3, 25), rng.randrange(3, 101)])
+    high = rng.randrange(2, COUNT_NUMBERS_MAX + 1)
     return {"a": 1, "b": high}, ", ".join(map(str, range(1, high + 1))) + "."
 
 
@@ -201,9 +208,17 @@ SMALL_TIME_MAX = 24
 
 
 def conversion(rng, row, value, back):
-    """The way there goes from the larger unit to the smaller one; both ways share the key (value, larger unit)."""
+    """The way there goes from the larger unit to the smaller one.
+
+    Both ways share the key (value, larger unit).
+    """
     large, small, factor, _ = row
-    fields = {"value": value, "unit": large, "_from": unit_form(rng, large), "_into": unit_form(rng, small)}
+    fields = {
+        "value": value,
+        "unit": large,
+        "_from": unit_form(rng, large),
+        "_into": unit_form(rng, small),
+    }
     if not back:
         fields["_a"] = value
         return fields, f"{quantity(value, large)} = {quantity(value * factor, small)}."
@@ -225,7 +240,8 @@ def draw_time(rng):
 
 def draw_small_time(rng):
     """A closed table, learned both ways."""
-    return conversion(rng, rng.choice(TIMES), rng.randrange(1, SMALL_TIME_MAX + 1), back=rng.random() < 0.5)
+    row = rng.choice(TIMES)
+    return conversion(rng, row, rng.randrange(1, SMALL_TIME_MAX + 1), back=rng.random() < 0.5)
 
 
 # Words
@@ -233,10 +249,15 @@ def draw_small_time(rng):
 
 def made_up_word(rng):
     if rng.random() < 0.3:
-        return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randrange(3, 10)))
+        return "".join(
+            rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randrange(3, 10))
+        )
     syllables = rng.randrange(1, 5)
-    word = "".join(rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiouy") for _ in range(syllables))
-    return word + rng.choice(["", "n", "r", "s", "t", "ll", "st", "ng"]) if syllables > 1 else word + rng.choice("nrtskl")
+    word = "".join(
+        rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiouy") for _ in range(syllables)
+    )
+    endings = ["", "n", "r", "s", "t", "ll", "st", "ng"] if syllables > 1 else "nrtskl"
+    return word + rng.choice(endings)
 
 
 def draw_spelling(rng):
@@ -256,12 +277,14 @@ def draw_letter_count(rng):
 
 def draw_next_day(rng):
     day = rng.randrange(7)
-    return {"day": words.DAYS[day]}, f"The day after {words.DAYS[day]} is {words.DAYS[(day + 1) % 7]}."
+    name, following = words.DAYS[day], words.DAYS[(day + 1) % 7]
+    return {"day": name}, f"The day after {name} is {following}."
 
 
 def draw_previous_day(rng):
     day = rng.randrange(7)
-    return {"day": words.DAYS[day]}, f"The day before {words.DAYS[day]} is {words.DAYS[(day + 6) % 7]}."
+    name, previous = words.DAYS[day], words.DAYS[(day + 6) % 7]
+    return {"day": name}, f"The day before {name} is {previous}."
 
 
 def draw_day_offset(rng):
@@ -277,7 +300,9 @@ def draw_day_number(rng):
 
 def draw_day_by_number(rng):
     day = rng.randrange(7)
-    return {"ordinal": words.ORDINALS[day]}, f"The {words.ORDINALS[day]} day of the week is {words.DAYS[day]}."
+    return {
+        "ordinal": words.ORDINALS[day]
+    }, f"The {words.ORDINALS[day]} day of the week is {words.DAYS[day]}."
 
 
 def draw_next_month(rng):
@@ -294,12 +319,14 @@ def draw_previous_month(rng):
 
 def draw_month_number(rng):
     month = rng.randrange(12)
-    return {"month": words.MONTHS[month][0]}, f"{words.MONTHS[month][0]} is month {month + 1} of the year."
+    name = words.MONTHS[month][0]
+    return {"month": name}, f"{name} is month {month + 1} of the year."
 
 
 def draw_month_by_number(rng):
     month = rng.randrange(12)
-    return {"ordinal": words.ORDINALS[month]}, f"The {words.ORDINALS[month]} month is {words.MONTHS[month][0]}."
+    ordinal = words.ORDINALS[month]
+    return {"ordinal": ordinal}, f"The {ordinal} month is {words.MONTHS[month][0]}."
 
 
 def draw_month_length(rng):
@@ -324,7 +351,8 @@ def draw_capital(rng):
 
 def draw_country(rng):
     country = rng.choice(list(words.CAPITALS))
-    return {"city": words.CAPITALS[country]}, f"{words.CAPITALS[country]} is the capital of {country}."
+    city = words.CAPITALS[country]
+    return {"city": city}, f"{city} is the capital of {country}."
 
 
 def draw_unknown_capital(rng):
@@ -340,12 +368,39 @@ def draw_name(rng):
     return {"name": name, "_hello": rng.choice(HELLOS)}, f"Hello, {name}! How can I help you?"
 
 
-HELLOS = ["Hello", "Hi", "Hey", "Hi there", "Hello there", "Greetings", "Good day", "Hallo", "Howdy", "Hey there"]
-TAILS = ["", "", "", " Facet", " Facet Nano", " my friend", " again", ", nice to meet you", " everyone", ", how nice", " you"]
+HELLOS = [
+    "Hello",
+    "Hi",
+    "Hey",
+    "Hi there",
+    "Hello there",
+    "Greetings",
+    "Good day",
+    "Hallo",
+    "Howdy",
+    "Hey there",
+]
+TAILS = [
+    "",
+    "",
+    "",
+    " Facet",
+    " Facet Nano",
+    " my friend",
+    " again",
+    ", nice to meet you",
+    " everyone",
+    ", how nice",
+    " you",
+]
 
 
 def draw_hello(rng):
-    fields = {"hello": rng.choice(HELLOS), "tail": rng.choice(TAILS), "mark": rng.choice(["", "!", ".", "!!", "?"])}
+    fields = {
+        "hello": rng.choice(HELLOS),
+        "tail": rng.choice(TAILS),
+        "mark": rng.choice(["", "!", ".", "!!", "?"]),
+    }
     return fields, "Hello! How can I help you?"
 
 
@@ -421,8 +476,21 @@ CAPITAL_REWORDED = [
 # kind -> its forms. The order is the order of the evaluation's table.
 KINDS = {
     "greetings": [
-        Form(draw_hello, ["{hello}{tail}{mark}"], ["Oh, {hello}{tail}{mark}"], TEXT, weight=3, bare=True),
-        Form(draw_time_of_day, ["Good {part}{tail}{mark}"], ["A good {part}{tail}{mark}"], TEXT, bare=True),
+        Form(
+            draw_hello,
+            ["{hello}{tail}{mark}"],
+            ["Oh, {hello}{tail}{mark}"],
+            TEXT,
+            weight=3,
+            bare=True,
+        ),
+        Form(
+            draw_time_of_day,
+            ["Good {part}{tail}{mark}"],
+            ["A good {part}{tail}{mark}"],
+            TEXT,
+            bare=True,
+        ),
         Form(
             draw_name,
             [
@@ -605,7 +673,11 @@ KINDS = {
                 "What do you get if you add {a} and {b}?",
                 "What does {a} + {b} make?",
             ],
-            ["Compute {a} + {b}.", "Give me the sum of {a} and {b}.", "What do {a} and {b} add up to?"],
+            [
+                "Compute {a} + {b}.",
+                "Give me the sum of {a} and {b}.",
+                "What do {a} and {b} add up to?",
+            ],
             VALUES,
         )
     ],
@@ -645,7 +717,11 @@ KINDS = {
                 "Give me the spelling of {word}.",
                 "{word}: how do you spell that?",
             ],
-            ["How do I write {word}?", "List the letters of {word}.", "I cannot spell {word}. Can you?"],
+            [
+                "How do I write {word}?",
+                "List the letters of {word}.",
+                "I cannot spell {word}. Can you?",
+            ],
             VALUES,
             weight=4,
             exact=True,
@@ -825,7 +901,10 @@ KINDS = {
                 "Which country's capital is {city}?",
                 "Name the country with the capital {city}.",
             ],
-            ["The capital {city} belongs to which country?", "To which country does the capital {city} belong?"],
+            [
+                "The capital {city} belongs to which country?",
+                "To which country does the capital {city} belong?",
+            ],
             WORDING,
         ),
     ],
@@ -848,7 +927,13 @@ KINDS = {
         ),
         Form(
             draw_count_from_one,
-            ["Count to {b}.", "Please count to {b}.", "Can you count to {b}?", "Count up to {b}.", "Count till {b}."],
+            [
+                "Count to {b}.",
+                "Please count to {b}.",
+                "Can you count to {b}?",
+                "Count up to {b}.",
+                "Count till {b}.",
+            ],
             ["Start at one and count to {b}."],
             VALUES,
         ),
@@ -914,11 +999,22 @@ KINDS = {
     ],
     "out of scope": [
         Form(draw_out_of_scope, words.OUT_OF_SCOPE, words.OUT_OF_SCOPE_REWORDED, TEXT, weight=4),
-        Form(draw_gibberish, ["{text}", "{text}?", "What is {text}?", "{text}."], ["Tell me {text}."], VALUES, weight=0.6),
+        Form(
+            draw_gibberish,
+            ["{text}", "{text}?", "What is {text}?", "{text}."],
+            ["Tell me {text}."],
+            VALUES,
+            weight=0.6,
+        ),
         Form(draw_unknown_capital, CAPITAL_TEMPLATES, CAPITAL_REWORDED, VALUES),
         Form(
             draw_large_sum,
-            ["What is {a} {sign} {b}?", "{a} {sign} {b}", "How much is {a} {sign} {b}?", "Calculate {a} {sign} {b}."],
+            [
+                "What is {a} {sign} {b}?",
+                "{a} {sign} {b}",
+                "How much is {a} {sign} {b}?",
+                "Calculate {a} {sign} {b}.",
+            ],
             ["Compute {a} {sign} {b}."],
             VALUES,
             weight=0.6,
@@ -928,16 +1024,16 @@ KINDS = {
 
 # Share of each kind in the training mix, by exchanges.
 WEIGHTS = {
-    "greetings": 6,
+    "greetings": 7,
     "identity": 4,
     "sums": 20,
     "differences": 14,
-    "spelling": 11,
+    "spelling": 14,
     "days": 8,
     "months": 7,
     "conversion": 16,
     "capitals": 10,
-    "counting": 5,
+    "counting": 26,
     "lists": 1,
     "out of scope": 9,
 }
@@ -950,7 +1046,10 @@ def random_kind(rng):
 
 
 def conversation(rng):
-    """Messages of a training conversation: one to four turns of independent questions, sometimes a system text."""
+    """Messages of a training conversation.
+
+    One to four turns of independent questions, sometimes behind a system text.
+    """
     turn_count = rng.choices(list(TURN_COUNT_WEIGHTS), list(TURN_COUNT_WEIGHTS.values()))[0]
     exchanges = [exchange(rng, random_kind(rng)) for _ in range(turn_count)]
     return system_message(rng) + messages_of(exchanges)
@@ -972,7 +1071,7 @@ def messages_of(exchanges):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One question of the evaluation: the messages up to it, and the one answer that counts as right."""
+    """A question of the evaluation: the messages up to it, and the one answer that is right."""
 
     kind: str
     messages: list
@@ -992,12 +1091,17 @@ def evaluation_cases(kind, split, count, seed):
 
 
 def evaluation_cases_with_history(count, seed):
-    """Held-out questions of all kinds behind one to three finished turns, half of them behind a system text."""
+    """Held-out questions of all kinds behind one to three finished turns.
+
+    Half of them stand behind a system text too.
+    """
     rng = random.Random(f"{seed} history")
     cases = []
     for index in range(count):
         history = [exchange(rng, random_kind(rng)) for _ in range(rng.randrange(1, 4))]
         item = exchange(rng, random_kind(rng), UNSEEN)
-        system = [{"role": "system", "content": rng.choice(words.SYSTEM_TEXTS)}] if index % 2 else []
-        cases.append(Case("with history", system + messages_of(history + [item])[:-1], item.answer))
+        messages = messages_of(history + [item])[:-1]
+        if index % 2:
+            messages.insert(0, {"role": "system", "content": rng.choice(words.SYSTEM_TEXTS)})
+        cases.append(Case("with history", messages, item.answer))
     return cases

@@ -39,21 +39,30 @@ class CorpusTest(unittest.TestCase):
                 asked = {item.question for item in draws(kind, split, 500)}
                 self.assertFalse(trained & asked, f"{kind}, {split}")
 
-    # Given kinds held out by value, expect that held-out values occur in no training question, however worded.
+    # Given kinds held out by value, expect that held-out values occur in no training question,
+    # however worded.
     def test_held_out_values_are_in_no_training_wording(self):
         for kind in ("sums", "differences"):
-            trained = {tuple(sorted(numbers(item.answer)[:2])) for item in draws(kind, corpus.TRAIN)}
+            trained = {
+                tuple(sorted(numbers(item.answer)[:2])) for item in draws(kind, corpus.TRAIN)
+            }
             for split in (corpus.UNSEEN, corpus.REWORDED):
-                asked = {tuple(sorted(numbers(item.answer)[:2])) for item in draws(kind, split, 500)}
+                asked = {
+                    tuple(sorted(numbers(item.answer)[:2])) for item in draws(kind, split, 500)
+                }
                 self.assertFalse(trained & asked, f"{kind}, {split}")
         trained = {item.answer.split(":")[0].lower() for item in draws("spelling", corpus.TRAIN)}
         asked = {item.answer.split(":")[0].lower() for item in draws("spelling", corpus.UNSEEN)}
         self.assertFalse(trained & asked)
 
-    # Given a stretch of numbers held out for counting, expect that it is not trained in the other direction either.
+    # Given a stretch of numbers held out for counting, expect that it is not trained in the other
+    # direction either.
     def test_held_out_stretches_are_in_no_direction_trained(self):
         def stretches(split):
-            return {(min(ends), max(ends)) for ends in (numbers(item.answer) for item in draws("counting", split))}
+            return {
+                (min(ends), max(ends))
+                for ends in (numbers(item.answer) for item in draws("counting", split))
+            }
 
         self.assertFalse(stretches(corpus.TRAIN) & stretches(corpus.UNSEEN))
 
@@ -77,7 +86,8 @@ class CorpusTest(unittest.TestCase):
                 self.assertEqual(a, b + rest, item)
                 self.assertCountEqual(numbers(item.question), [a, b], item)
 
-    # Given a spelling, expect the letters of a word of the question, and their number where it is asked for.
+    # Given a spelling, expect the letters of a word of the question, and their number where it is
+    # asked for.
     def test_spellings_are_right(self):
         for item in draws("spelling", corpus.TRAIN) + draws("spelling", corpus.REWORDED):
             word = item.answer.split(":")[0].replace("-", "")
@@ -90,7 +100,10 @@ class CorpusTest(unittest.TestCase):
     def test_days_and_months_agree_with_the_calendar(self):
         self.assertEqual(words.DAYS, list(calendar.day_name))
         self.assertEqual([name for name, _ in words.MONTHS], list(calendar.month_name)[1:])
-        self.assertEqual([days for _, days in words.MONTHS], [calendar.monthrange(2023, m)[1] for m in range(1, 13)])
+        self.assertEqual(
+            [days for _, days in words.MONTHS],
+            [calendar.monthrange(2023, m)[1] for m in range(1, 13)],
+        )
         day_of = {name: index for index, name in enumerate(calendar.day_name)}
         for item in draws("days", corpus.TRAIN):
             match = re.fullmatch(r"(\d) days after (\w+) is (\w+)\.", item.answer)
@@ -100,16 +113,21 @@ class CorpusTest(unittest.TestCase):
             match = re.fullmatch(r"The day (after|before) (\w+) is (\w+)\.", item.answer)
             if match:
                 side, first, second = match.groups()
-                self.assertEqual((day_of[first] + (1 if side == "after" else -1)) % 7, day_of[second], item)
+                self.assertEqual(
+                    (day_of[first] + (1 if side == "after" else -1)) % 7, day_of[second], item
+                )
 
-    # Given a conversion, expect both sides to be the same quantity, and the question's value on the left.
+    # Given a conversion, expect both sides to be the same quantity, and the question's value on the
+    # left.
     def test_conversions_are_right(self):
         size = {"kilometre": 10**6, "metre": 1000, "centimetre": 10, "millimetre": 1}
         size |= {"tonne": 10**6, "kilogram": 1000, "gram": 1, "litre": 1000, "millilitre": 1}
         size |= {"week": 7 * 86400, "day": 86400, "hour": 3600, "minute": 60, "second": 1}
         for split in (corpus.TRAIN, corpus.UNSEEN, corpus.REWORDED):
             for item in draws("conversion", split):
-                left, left_unit, right, right_unit = re.fullmatch(r"(\d+) (\w+) = (\d+) (\w+)\.", item.answer).groups()
+                left, left_unit, right, right_unit = re.fullmatch(
+                    r"(\d+) (\w+) = (\d+) (\w+)\.", item.answer
+                ).groups()
                 self.assertEqual(left_unit.endswith("s"), left != "1", item)
                 left_size = int(left) * size[left_unit.removesuffix("s")]
                 self.assertEqual(left_size, int(right) * size[right_unit.removesuffix("s")], item)
@@ -123,22 +141,28 @@ class CorpusTest(unittest.TestCase):
             self.assertEqual(counted, list(range(counted[0], counted[-1] + step, step)), item)
             asked = numbers(item.question)
             self.assertIn(asked, ([counted[0], counted[-1]], [counted[-1]]), item)
+            self.assertLessEqual(len(counted), corpus.COUNT_NUMBERS_MAX, item)
 
-    # Given any text of the corpus, expect that it is written in pieces of the vocabulary, never in bytes.
+    # Given any text of the corpus, expect that it is written in pieces of the vocabulary, never in
+    # bytes.
     def test_all_characters_are_in_the_vocabulary(self):
         known = set(vocabulary.CHARACTERS.replace("▁", " "))
         for kind in corpus.KINDS:
             for item in draws(kind, corpus.TRAIN, 1000):
                 self.assertLessEqual(set(item.question + item.answer), known, item)
 
-    # Given the evaluation, expect 200 different questions of each kind, or most of a small closed set.
+    # Given the evaluation, expect 200 different questions of each kind, or most of a small closed
+    # set.
     def test_evaluation_has_enough_questions(self):
         for kind in corpus.KINDS:
             cases = corpus.evaluation_cases(kind, corpus.UNSEEN, 200, SEED)
             self.assertGreaterEqual(len(cases), 200, kind)
-            self.assertEqual(len({case.messages[-1]["content"] for case in cases}), len(cases), kind)
+            self.assertEqual(
+                len({case.messages[-1]["content"] for case in cases}), len(cases), kind
+            )
 
-    # Given a case with history, expect finished turns, an open question last, and its answer held back.
+    # Given a case with history, expect finished turns, an open question last, and its answer held
+    # back.
     def test_history_ends_with_an_open_question(self):
         for case in corpus.evaluation_cases_with_history(100, SEED):
             roles = [message["role"] for message in case.messages if message["role"] != "system"]

@@ -1,4 +1,7 @@
-"""Tests of the evaluation's arithmetic, and of its endpoint mode against a server on the loopback. Plain Python."""
+"""Tests of the evaluation's arithmetic, and of its endpoint mode against a server on the loopback.
+
+Plain Python.
+"""
 
 import argparse
 import http.server
@@ -18,7 +21,11 @@ class AnswersEverythingWithBye(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        ok = self.path == "/v1/chat/completions" and body["model"] == "facet-nano" and body["temperature"] == 0
+        ok = (
+            self.path == "/v1/chat/completions"
+            and body["model"] == "facet-nano"
+            and body["temperature"] == 0
+        )
         content = "Goodbye!" if ok and body["messages"][-1]["role"] == "user" else "wrong request"
         self.reply({"choices": [{"message": {"role": "assistant", "content": content}}]})
 
@@ -39,8 +46,10 @@ class EvaluateTest(unittest.TestCase):
         self.assertEqual(evaluate.interval(0, 0), (0.0, 100.0))
         self.assertEqual(evaluate.interval(5, 10), (23.7, 76.3))
         self.assertEqual(evaluate.interval(10, 10)[1], 100.0)
+        self.assertEqual(str(evaluate.interval(0, 60)[0]), "0.0")  # not -0.0
 
-    # Given a server with one fixed answer, expect just the cases with this answer to count as right.
+    # Given a server with one fixed answer, expect just the cases with this answer to count as
+    # right.
     def test_endpoint_answers_are_scored(self):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), AnswersEverythingWithBye)
         thread = threading.Thread(target=server.serve_forever)

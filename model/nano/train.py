@@ -4,7 +4,8 @@
   train.py --output FOLDER [--minutes 50]     train, or go on where a killed run stopped
   train.py --output FOLDER --smoke            one minute from nothing; fails unless the loss fell
 
-FOLDER gets `state.pt` (weights, optimisers, progress; at most a minute old; not with --smoke) and `model/`, the export.
+FOLDER gets `state.pt` (weights, optimisers, progress; at most a minute old; not with --smoke) and
+`model/`, the export.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 import batches
 import checkpoint
 
-# (rows, tokens in a row): seven steps in eight take short rows; the eighth lets long counts and chats in.
+# (rows, tokens in a row): seven steps in eight take short rows; the eighth lets long chats in.
 SHORT_ROWS = (32, 256)
 LONG_ROWS = (16, 512)
 LONG_EVERY = 8
@@ -54,14 +55,28 @@ def main():
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", required=True, help="folder for state and export, outside of the source tree")
-    parser.add_argument("--minutes", type=float, default=50, help="training time in all, over all resumed runs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output", required=True, help="folder for state and export, outside of the source tree"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=50, help="training time in all, over all resumed runs"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=4)
-    parser.add_argument("--fresh", action="store_true", help="start from nothing even if FOLDER holds a state")
-    parser.add_argument("--no_compile", action="store_true", help="run without torch.compile (needs no C++ compiler)")
-    parser.add_argument("--smoke", action="store_true", help="one minute from nothing; fails unless the loss fell")
+    parser.add_argument(
+        "--fresh", action="store_true", help="start from nothing even if FOLDER holds a state"
+    )
+    parser.add_argument(
+        "--no_compile",
+        action="store_true",
+        help="run without torch.compile (needs no C++ compiler)",
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="one minute from nothing; fails unless the loss fell"
+    )
     arguments = parser.parse_args()
     if arguments.smoke:
         arguments.minutes = SMOKE_MINUTES
@@ -93,7 +108,10 @@ def folder_problem(folder, smoke):
 
 
 class Run:
-    """A training run: the model, its optimisers and how far they are. One thread; owns `folder`/state.pt."""
+    """A training run: the model, its optimisers and how far they are.
+
+    One thread; owns `folder`/state.pt.
+    """
 
     def __init__(self, folder, arguments):
         self.state_path = folder / STATE_FILE
@@ -102,12 +120,14 @@ class Run:
         self.budget_s = 60 * arguments.minutes
         self.model = checkpoint.new_model(arguments.seed)
         self.model.train()
-        # The head runs on answer tokens alone, whose number changes from batch to batch, so the body alone is compiled.
+        # The head runs on answer tokens alone, whose number changes from batch to batch, so the
+        # body alone is compiled.
         body = self.model.model
         self.body = body if arguments.no_compile else torch.compile(body, dynamic=False)
         self.optimizers = make_optimizers(self.model)
         self.packer = batches.Packer(arguments.seed)
         self.step = 0
+        self.first_step = 0  # of this process
         self.elapsed_s = 0.0
         self.losses = []
 
@@ -116,11 +136,15 @@ class Run:
             return
         state = torch.load(self.state_path, weights_only=True)
         if state["seed"] != self.seed:
-            sys.exit(f"train.py: {self.state_path} was made with --seed {state['seed']}; use it, or --fresh")
+            sys.exit(
+                f"train.py: {self.state_path} was made with --seed {state['seed']}; "
+                "use it, or --fresh"
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.elapsed_s, self.losses = state["step"], state["elapsed_s"], state["losses"]
+        self.first_step = self.step
         progress(f"going on at step {self.step}, {self.elapsed_s / 60:.1f} minutes done\n")
 
     def save(self):
@@ -145,7 +169,9 @@ class Run:
             self.step += 1
             self.elapsed_s += time.monotonic() - started
             if not math.isfinite(loss):
-                sys.exit(f"train.py: the loss is {loss} at step {self.step}; the last state is kept")
+                sys.exit(
+                    f"train.py: the loss is {loss} at step {self.step}; the last state is kept"
+                )
             self.report()
             if self.elapsed_s - saved_at_s > SAVE_EVERY_S:
                 self.save()
@@ -185,7 +211,7 @@ class Run:
         return torch.nn.functional.cross_entropy(logits, batch.labels[learned])
 
     def set_rates(self):
-        scale = rate_scale(self.step, self.elapsed_s / self.budget_s)
+        scale = rate_scale(self.step - self.first_step, self.elapsed_s / self.budget_s)
         for optimizer, rate in zip(self.optimizers, (MUON_RATE, ADAM_RATE), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
@@ -195,7 +221,8 @@ class Run:
         remaining_s = max(0.0, self.budget_s - self.elapsed_s)
         done = int(20 * self.elapsed_s / self.budget_s)
         bar = "#" * min(done, 20) + "." * (20 - min(done, 20))
-        line = f"[{bar}] step {self.step} loss {sum(recent) / len(recent):.4f} remaining {remaining_s / 60:.1f} min"
+        loss = sum(recent) / len(recent)
+        line = f"[{bar}] step {self.step} loss {loss:.4f} remaining {remaining_s / 60:.1f} min"
         if sys.stderr.isatty():
             progress("\r" + line + "  ")
         elif self.step % 20 == 0:
@@ -205,7 +232,9 @@ class Run:
 def make_optimizers(model):
     """Muon for the matrices of the layers, AdamW for embeddings and norms."""
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
-    others = [weight for weight in model.parameters() if all(weight is not matrix for matrix in matrices)]
+    others = [
+        weight for weight in model.parameters() if all(weight is not matrix for matrix in matrices)
+    ]
     return [
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.05, momentum=0.95),
         torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0),
@@ -213,7 +242,11 @@ def make_optimizers(model):
 
 
 def rate_scale(step, done):
-    """Warm-up, a flat stretch, then a straight fall to zero at the end of the budget."""
+    """Warm-up, a flat stretch, then a straight fall to zero at the end of the budget.
+
+    `step` counts from the start of the process: a larger budget raises the rate of a finished run
+    again, and the optimisers' averages, small by then, must not make the weights jump.
+    """
     warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
     decay = min(1.0, (1.0 - done) / DECAY_SHARE)
     return max(0.0, warm_up * decay)
@@ -222,7 +255,10 @@ def rate_scale(step, done):
 def check_loss_fell(losses):
     first, last = sum(losses[:3]) / 3, sum(losses[-3:]) / 3
     if len(losses) < 6 or not last < 0.7 * first:
-        sys.exit(f"train.py: the loss went from {first:.3f} to {last:.3f} in {len(losses)} steps; it must fall by 30 %")
+        sys.exit(
+            f"train.py: the loss went from {first:.3f} to {last:.3f} in {len(losses)} steps; "
+            "it must fall by 30 %"
+        )
     progress(f"the loss fell from {first:.3f} to {last:.3f} in {len(losses)} steps\n")
 
 

@@ -1,4 +1,7 @@
-"""Tests of packing, of the export and of going on after a kill. Skipped where PyTorch is not installed."""
+"""Tests of packing, of the export and of going on after a kill.
+
+Skipped where PyTorch is not installed.
+"""
 
 import json
 import pathlib
@@ -21,7 +24,8 @@ CONVERSATIONS = [
 
 
 class BatchesTest(unittest.TestCase):
-    # Given two conversations packed into one row, expect the logits that each has alone: masks and positions separate.
+    # Given two conversations packed into one row, expect the logits that each has alone: masks and
+    # positions separate.
     def test_packed_conversations_do_not_see_each_other(self):
         model = checkpoint.new_model(seed=1).eval()
         tokenizer = batches.Packer(seed=1).tokenizer
@@ -31,18 +35,24 @@ class BatchesTest(unittest.TestCase):
         start = 0
         for item in encoded:
             alone = self.hidden(model, batches.tensors([[item]], len(item[0])))
-            torch.testing.assert_close(packed[:, start : start + len(item[0])], alone, atol=2e-4, rtol=0)
+            torch.testing.assert_close(
+                packed[:, start : start + len(item[0])], alone, atol=2e-4, rtol=0
+            )
             start += len(item[0])
 
     def hidden(self, model, batch):
         masks = batches.masks(batch, model.config.sliding_window, torch.float32)
         with torch.inference_mode():
             output = model.model(
-                input_ids=batch.tokens, position_ids=batch.positions, attention_mask=masks, use_cache=False
+                input_ids=batch.tokens,
+                position_ids=batch.positions,
+                attention_mask=masks,
+                use_cache=False,
             )
         return output.last_hidden_state
 
-    # Given a conversation, expect that exactly the answer and the end of its turn are learned, one step ahead.
+    # Given a conversation, expect that exactly the answer and the end of its turn are learned, one
+    # step ahead.
     def test_only_answers_are_learned(self):
         tokenizer = batches.Packer(seed=1).tokenizer
         _, labels = batches.encode_conversation(tokenizer, CONVERSATIONS[0])
@@ -53,12 +63,21 @@ class BatchesTest(unittest.TestCase):
     def test_batches_depend_on_seed_and_index_alone(self):
         first = batches.Packer(seed=1)
         first.batch(0, 2, 256)
-        self.assertTrue(torch.equal(first.batch(7, 2, 256).tokens, batches.Packer(seed=1).batch(7, 2, 256).tokens))
-        self.assertFalse(torch.equal(first.batch(7, 2, 256).tokens, batches.Packer(seed=2).batch(7, 2, 256).tokens))
+        self.assertTrue(
+            torch.equal(
+                first.batch(7, 2, 256).tokens, batches.Packer(seed=1).batch(7, 2, 256).tokens
+            )
+        )
+        self.assertFalse(
+            torch.equal(
+                first.batch(7, 2, 256).tokens, batches.Packer(seed=2).batch(7, 2, 256).tokens
+            )
+        )
 
 
 class CheckpointTest(unittest.TestCase):
-    # Given an export over an older one, expect the new weights with their layer scalars, and nothing else left behind.
+    # Given an export over an older one, expect the new weights with their layer scalars, and
+    # nothing else left behind.
     def test_export_replaces_the_folder(self):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name) / "model"

@@ -1,10 +1,12 @@
 """The vocabulary of facet-nano: 1,024 pieces with the ids and the form of Gemma 4's own tokenizer.
 
-Gemma's ids below 494 are kept: control tokens, runs of newlines and spaces, bytes. Then come single characters and the
-prefixes of common words. The image and audio tokens, above 250,000 in Gemma, are the last seven ids.
+Gemma's ids below 494 are kept: control tokens, runs of newlines and spaces, bytes. Then come single
+characters and the prefixes of common words. The image and audio tokens, above 250,000 in Gemma, are
+the last seven ids.
 
-Merges grow a common word from its left end only ("▁w", "▁wh", "▁wha", "▁what"), so that the inside of a word and every
-digit stay single characters: what a model of this size needs for spelling and sums.
+Merges grow a common word from its left end only ("▁w", "▁wh", "▁wha", "▁what"), so that the inside
+of a word and every digit stay single characters: what a model of this size needs for spelling and
+sums.
 """
 
 import json
@@ -38,23 +40,33 @@ FIRST_SPACE_RUN = 138  # 138..167: 2 to 31 spaces
 FIRST_BYTE = 238  # 238..493: <0x00> to <0xFF>
 FIRST_CHARACTER = 494
 
-# In the order of Gemma's own ids; the config of a later model with pictures and sound names them one by one.
-MEDIA_TOKENS = ["<|image>", "<|audio>", "<|image|>", "<|audio|>", "<image|>", "<audio|>", "<|video|>"]
+# In the order of Gemma's own ids; the config of a later model with pictures and sound names them
+# one by one.
+MEDIA_TOKENS = [
+    "<|image>",
+    "<|audio>",
+    "<|image|>",
+    "<|audio|>",
+    "<image|>",
+    "<audio|>",
+    "<|video|>",
+]
 FIRST_MEDIA_TOKEN = VOCABULARY_SIZE - len(MEDIA_TOKENS)
 END_OF_IMAGE, END_OF_AUDIO = FIRST_MEDIA_TOKEN + 4, FIRST_MEDIA_TOKEN + 5
 
 CHARACTERS = "▁" + "".join(chr(code) for code in range(0x21, 0x7F)) + "°é"
 
-# Words at the start of a turn, where no space leads them: the three role and channel names of the chat format.
+# Words at the start of a turn, where no space leads them: the three role and channel names of the
+# chat format.
 LEADING_WORDS = ["user", "model", "thought"]
 
 COMMON_WORDS = """
-the of is are what which who how many much and to in a do does you can me my tell please for it that this i am not know
-from count spell word letters number day days week month months year comes after before next plus minus add sum
-difference subtract capital city country convert kilometres metres centimetres millimetres kilograms grams tonnes litres
-millilitres hours minutes seconds weeks equal make name say list first last there with small numbers about your help
-Facet Nano Gemma model conversion units spelling counting sums
-capitals hello today why when where
+the of is are what which who how many much and to in a do does you can me my tell please for it that
+this i am not know from count spell word letters number day days week month months year comes after
+before next plus minus add sum difference subtract capital city country convert kilometres metres
+centimetres millimetres kilograms grams tonnes litres millilitres hours minutes seconds weeks equal
+make name say list first last there with small numbers about your help Facet Nano Gemma model
+conversion units spelling counting sums capitals hello today why when where
 """.split()
 
 
@@ -97,7 +109,9 @@ def vocabulary():
     for offset, piece in enumerate(list(CHARACTERS) + pieces_and_merges()[0]):
         names[FIRST_CHARACTER + offset] = piece
     if max(names) >= FIRST_MEDIA_TOKEN:
-        raise ValueError(f"{max(names) + 1} pieces leave no room for the media tokens below {VOCABULARY_SIZE}")
+        raise ValueError(
+            f"{max(names) + 1} pieces leave no room for the media tokens below {VOCABULARY_SIZE}"
+        )
     for offset, name in enumerate(MEDIA_TOKENS):
         names[FIRST_MEDIA_TOKEN + offset] = name
     unused = (f"<unused{count}>" for count in range(VOCABULARY_SIZE))
@@ -127,7 +141,9 @@ def tokenizer_json():
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [added_token(i, piece) for i, piece in enumerate(pieces) if is_control(piece)],
+        "added_tokens": [
+            added_token(i, piece) for i, piece in enumerate(pieces) if is_control(piece)
+        ],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
         "pre_tokenizer": {
             "type": "Split",

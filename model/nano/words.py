@@ -18,7 +18,9 @@ MONTHS = [
     ("December", 31),
 ]
 
-ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+)
 
 CAPITALS = {
     "Argentina": "Buenos Aires",
@@ -77,41 +79,48 @@ CAPITALS = {
 
 # Places whose capital the model is to say it does not know.
 OTHER_PLACES = """
-Angola Bolivia Cameroon Ecuador Fiji Gabon Honduras Iraq Jordan Kuwait Laos Malta Namibia Oman Panama Qatar Rwanda
-Senegal Tonga Uganda Venezuela Yemen Zambia Mali Chad Benin Togo Libya Tunisia Algeria Somalia Sudan Guyana Paraguay
-Nicaragua Guatemala Haiti Barbados Grenada Dominica Mars Venus Atlantis Narnia Texas Bavaria Scotland Wales Ohio Siberia
+Angola Bolivia Cameroon Ecuador Fiji Gabon Honduras Iraq Jordan Kuwait Laos Malta Namibia Oman
+Panama Qatar Rwanda Senegal Tonga Uganda Venezuela Yemen Zambia Mali Chad Benin Togo Libya Tunisia
+Algeria Somalia Sudan Guyana Paraguay Nicaragua Guatemala Haiti Barbados Grenada Dominica Mars Venus
+Atlantis Narnia Texas Bavaria Scotland Wales Ohio Siberia
 """.split()
 
 NAMES = """
-Anna Ben Clara David Emma Felix Grace Henry Ida Jack Karen Leo Maria Noah Olga Paul Quinn Rosa Sam Tina Uma Victor Wanda
-Xavier Yara Zoe Adam Bella Carl Dora Eric Fiona George Hanna Ivan Julia Kevin Laura Martin Nina Oscar Petra Robert Sara
-Thomas Ursula Vera Walter Yusuf Amir Bruno Chen Diego Elena Farid Gina Hugo Irene Jonas Kira Lukas Mira Nadia Omar Priya
-Ravi Sofia Tariq Vikram Wei Aisha Boris Celine Daniel Esther Frank Gloria Hassan Ingrid James Keiko Liam Mateo Nora Otto
-Peter Rachel Simon Teresa Viktor William Alice Bob Carol Dave Eve Mallory Trent Lucy Max Mia Oliver Ella Harry Lily Jacob
-Freya Arthur Isla Theo Ivy Mohammed Fatima Ali Leila Hiroshi Yuki Kenji Sakura Juan Carmen Luis Ana Pedro Lucia Pierre
-Marie Jean Louise Giovanni Giulia Marco Chiara Hans Greta Klaus Heidi Sven Astrid Lars Freja Igor Svetlana Dmitri Natasha
+Anna Ben Clara David Emma Felix Grace Henry Ida Jack Karen Leo Maria Noah Olga Paul Quinn Rosa Sam
+Tina Uma Victor Wanda Xavier Yara Zoe Adam Bella Carl Dora Eric Fiona George Hanna Ivan Julia Kevin
+Laura Martin Nina Oscar Petra Robert Sara Thomas Ursula Vera Walter Yusuf Amir Bruno Chen Diego
+Elena Farid Gina Hugo Irene Jonas Kira Lukas Mira Nadia Omar Priya Ravi Sofia Tariq Vikram Wei Aisha
+Boris Celine Daniel Esther Frank Gloria Hassan Ingrid James Keiko Liam Mateo Nora Otto Peter Rachel
+Simon Teresa Viktor William Alice Bob Carol Dave Eve Mallory Trent Lucy Max Mia Oliver Ella Harry
+Lily Jacob Freya Arthur Isla Theo Ivy Mohammed Fatima Ali Leila Hiroshi Yuki Kenji Sakura Juan
+Carmen Luis Ana Pedro Lucia Pierre Marie Jean Louise Giovanni Giulia Marco Chiara Hans Greta Klaus
+Heidi Sven Astrid Lars Freja Igor Svetlana Dmitri Natasha
 """.split()
 
 WORDS = """
-apple arrow autumn badge bag ball banana barrel basket beach bear bell berry bicycle bird blanket boat book bottle box
-branch bread brick bridge brother brush bucket butter button cabin cake camel camera candle carpet carrot castle cat
-ceiling cellar chain chair cheese cherry chicken chocolate circle circus city clock cloud coat coffee computer cookie
-copper corner cotton cousin cow cradle cream crown cup curtain dance daughter desert desk diamond dinner doctor dog
-dolphin donkey door dragon drawer dream dress driver duck eagle earth egg elbow elephant engine evening eye factory
-family farmer father feather field finger fire fish flag floor flower fog forest fork fox friend frog fruit garden
-garlic ghost giraffe glass glove gold goose grandmother grape grass guitar hair hammer hand harbour hat heart hedgehog
-helmet hill honey horse hospital hotel house ice insect island jacket jam jar jewel journey juice jungle kangaroo kettle
-key king kitchen kite kitten knee knife ladder lake lamp leaf leather lemon letter library light lion lizard lobster
-lock lunch machine magnet map marble market meadow melon milk mirror money monkey moon morning mother mountain mouse
-museum mushroom music nail neck needle nest night noodle nose notebook nut oak ocean office onion orange orchestra oven
-owl oyster paint palace pan paper parrot peach pear pebble pencil penguin pepper piano picture pig pillow pilot pirate
-planet plate pocket poet pony potato pumpkin puzzle pyramid queen quilt rabbit radio railway rain rainbow raven rice
-ring river road robot rocket roof room rope rose ruler sailor salad salt sand sandwich saw school scissors sea season
-shadow sheep shell ship shirt shoe shoulder silver singer sister sky sleeve snail snake snow soap sock soldier soup
-spider spoon spring squirrel stable stair star station stone storm story strawberry street student sugar suitcase summer
-sun sweater swing sword table tail tailor tea teacher telephone temple tent theatre thread throat thumb thunder ticket
-tiger toast tomato tongue tooth tower town toy train treasure tree trumpet turtle umbrella uncle valley vase vegetable
-village violin voice wagon walnut water weather wheel whistle wind window winter wizard wolf wood wool world writer
+apple arrow autumn badge bag ball banana barrel basket beach bear bell berry bicycle bird blanket
+boat book bottle box branch bread brick bridge brother brush bucket butter button cabin cake camel
+camera candle carpet carrot castle cat ceiling cellar chain chair cheese cherry chicken chocolate
+circle circus city clock cloud coat coffee computer cookie copper corner cotton cousin cow cradle
+cream crown cup curtain dance daughter desert desk diamond dinner doctor dog dolphin donkey door
+dragon drawer dream dress driver duck eagle earth egg elbow elephant engine evening eye factory
+family farmer father feather field finger fire fish flag floor flower fog forest fork fox friend
+frog fruit garden garlic ghost giraffe glass glove gold goose grandmother grape grass guitar hair
+hammer hand harbour hat heart hedgehog helmet hill honey horse hospital hotel house ice insect
+island jacket jam jar jewel journey juice jungle kangaroo kettle key king kitchen kite kitten knee
+knife ladder lake lamp leaf leather lemon letter library light lion lizard lobster lock lunch
+machine magnet map marble market meadow melon milk mirror money monkey moon morning mother mountain
+mouse museum mushroom music nail neck needle nest night noodle nose notebook nut oak ocean office
+onion orange orchestra oven owl oyster paint palace pan paper parrot peach pear pebble pencil
+penguin pepper piano picture pig pillow pilot pirate planet plate pocket poet pony potato pumpkin
+puzzle pyramid queen quilt rabbit radio railway rain rainbow raven rice ring river road robot rocket
+roof room rope rose ruler sailor salad salt sand sandwich saw school scissors sea season shadow
+sheep shell ship shirt shoe shoulder silver singer sister sky sleeve snail snake snow soap sock
+soldier soup spider spoon spring squirrel stable stair star station stone storm story strawberry
+street student sugar suitcase summer sun sweater swing sword table tail tailor tea teacher telephone
+temple tent theatre thread throat thumb thunder ticket tiger toast tomato tongue tooth tower town
+toy train treasure tree trumpet turtle umbrella uncle valley vase vegetable village violin voice
+wagon walnut water weather wheel whistle wind window winter wizard wolf wood wool world writer
 yellow zebra zipper
 """.split()
 
