@@ -152,17 +152,20 @@ bool Engine::BlockingWaitIdle(absl::Duration timeout) {
 
 void Engine::Loop() {
   PublishLoad();
-  while (TakeInbox()) {
-    step_begin_ = options_.clock();
-    EndCancelledAndLate();
-    Step();
-    Deliver();
-    PublishLoad();
-  }
+  while (WaitForWork()) RunOneStep();
   for (auto* queue : {&running_, &waiting_}) {
     for (auto& sequence : *queue) Finish(*sequence, v1::FINISH_REASON_CANCELLED);
   }
   Deliver();
+}
+
+void Engine::RunOneStep() {
+  TakeInbox();
+  step_begin_ = options_.clock();
+  EndCancelledAndLate();
+  Step();
+  Deliver();
+  PublishLoad();
 }
 
 bool Engine::HasWork() const {
@@ -170,15 +173,19 @@ bool Engine::HasWork() const {
          !waiting_.empty() || draining_ != announced_drain_;
 }
 
-bool Engine::TakeInbox() {
+bool Engine::WaitForWork() {
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(this, &Engine::HasWork));
+  return !stopping_;
+}
+
+void Engine::TakeInbox() {
+  absl::MutexLock lock(&mutex_);
   for (auto& arrival : arrivals_) waiting_.push_back(std::move(arrival));
   arrivals_.clear();
   // Both at once, so that a request is never behind its own cancellation.
   taken_cancellations_ = std::move(cancellations_);
   cancellations_.clear();
-  return !stopping_;
 }
 
 void Engine::EndCancelledAndLate() {

@@ -63,6 +63,10 @@ class Engine {
 
   void Start();
 
+  // Takes what came in and does one step, without waiting: for those who own the loop, as tests and
+  // simulators under a virtual clock do. REQUIRES: Start was not called; one thread calls it.
+  void RunOneStep();
+
   // Takes a request whose tokens go to `sink` under `stream_id`, unique for that sink.
   // INVALID_ARGUMENT names the field; RESOURCE_EXHAUSTED: too many wait; UNAVAILABLE: draining.
   // The engine holds `sink` until the request has ended.
@@ -91,8 +95,9 @@ class Engine {
 
   // --- The engine's thread. ---
   void Loop();
-  // Moves what came in out of the inbox; waits while there is nothing to do. False: stop.
-  bool TakeInbox() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits while there is nothing to do. False: stop.
+  bool WaitForWork() ABSL_LOCKS_EXCLUDED(mutex_);
+  void TakeInbox() ABSL_LOCKS_EXCLUDED(mutex_);
   bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void EndCancelledAndLate();
   void Step();

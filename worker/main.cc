@@ -1,6 +1,4 @@
 // facet-worker: serves one model on one device over gRPC (proto/worker.proto).
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -35,6 +33,7 @@ ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's
 ABSL_FLAG(int, running_requests_max, 64, "Requests computed in one step.");
 ABSL_FLAG(int, waiting_requests_max, 256, "Requests that may wait; one more is refused.");
 ABSL_FLAG(int, step_tokens_max, 512, "Tokens computed in one step; longer prompts go in chunks.");
+ABSL_FLAG(bool, dry_run, false, "Print the memory plan and exit; nothing is served.");
 ABSL_FLAG(int, drain_timeout_s, 30, "How long SIGTERM waits for running requests.");
 
 namespace facet {
@@ -43,6 +42,7 @@ namespace {
 constexpr char kUsage[] =
     "facet-worker: computes tokens for routers.\n\n"
     "  facet-worker --model=facet-nano.gguf\n"
+    "  facet-worker --model=facet-nano.gguf --dry_run\n"
     "  facet-worker --model=gemma-4-12b-it-Q4_K_M.gguf --threads=8 --kv_cache_mib=4096";
 
 // Lets a router's keepalive pings through, which notice a vanished host within seconds.
@@ -92,9 +92,33 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
+// What the memory is for, before any of it is touched.
+void PrintPlan(const LoadedModel& model) {
+  const KvPlan& plan = model.cache->plan();
+  int64_t weights = 0;
+  for (const Tensor& tensor : model.file->tensors()) {
+    weights += static_cast<int64_t>(tensor.data.size());
+  }
+  std::printf("weights        %10.1f MiB, mapped from %s\n",
+              static_cast<double>(weights) / (1 << 20), model.file->path().c_str());
+  const auto print_pool = [](const char* name, int32_t pages, int64_t page_bytes) {
+    std::printf("%s %10.1f MiB: %d pages of %d tokens, %.1f KiB each\n", name,
+                static_cast<double>(pages * page_bytes) / (1 << 20), pages, kPageTokens,
+                static_cast<double>(page_bytes) / 1024);
+  };
+  print_pool("full layers   ", plan.full_pages, plan.full_page_bytes);
+  print_pool("sliding layers", plan.sliding_pages, plan.sliding_page_bytes);
+  std::printf("%lld tokens of context fit in all, at most %d in one sequence\n",
+              static_cast<long long>(plan.full_pages) * kPageTokens, plan.context_tokens_max);
+}
+
 int Main() {
   absl::StatusOr<LoadedModel> model = Load();
   if (!model.ok()) return Fail(model.status());
+  if (absl::GetFlag(FLAGS_dry_run)) {
+    PrintPlan(*model);
+    return 0;
+  }
   if (!IsKnownChatTemplate(model->vocabulary->chat_template())) {
     LogWarning("the file's chat template is not one we know; Gemma 4's July 2026 rules are used",
                {{"model", model->file->path()}});

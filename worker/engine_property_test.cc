@@ -1,0 +1,210 @@
+// The law of serving under random schedules: arrivals, cancels, deadlines, shared prefixes,
+// preemptions and evictions, under a virtual clock, with the engine's invariants checked after each
+// step. Each request must give the tokens of its lone run, or a beginning of them where it was cut
+// short. FACET_SCHEDULES sets how many schedules are run, FACET_SEED where they start.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/status_matchers.h"
+#include "gtest/gtest.h"
+#include "worker/engine.h"
+#include "worker/loaded_model.h"
+
+namespace facet {
+namespace {
+
+constexpr int kSchedulesDefault = 150;
+constexpr int kRequests = 40;       // distinct ones, of which each schedule plays some
+constexpr int kStepsMax = 20000;    // of one schedule: it ends long before
+constexpr int kContextTokens = 320;
+
+int FromEnvironment(const char* name, int otherwise) {
+  const char* text = std::getenv(name);
+  int value;
+  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
+}
+
+struct Result {
+  std::vector<uint32_t> tokens;
+  v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
+  int finishes = 0;
+  uint32_t preemptions = 0;
+  uint32_t cached_tokens = 0;
+};
+
+// For one thread: the test drives the engine itself.
+class Results final : public StepSink {
+ public:
+  void OnStep(std::vector<Output> outputs) override {
+    for (const Output& output : outputs) {
+      Result& result = by_id[output.stream_id];
+      for (const uint32_t token : output.reply.tokens()) result.tokens.push_back(token);
+      if (output.reply.finish_reason() == v1::FINISH_REASON_UNSPECIFIED) continue;
+      result.finish_reason = output.reply.finish_reason();
+      result.preemptions = output.reply.ledger().preemptions();
+      result.cached_tokens = output.reply.ledger().cached_tokens();
+      ++result.finishes;
+      ++finished;
+    }
+  }
+  std::map<uint64_t, Result> by_id;
+  int finished = 0;
+};
+
+struct Limits {
+  int running_requests_max;
+  int step_tokens_max;
+  int64_t kv_bytes;
+};
+
+// A tiny random model and an engine that the test steps.
+class Stepped {
+ public:
+  explicit Stepped(const Limits& limits) : results(std::make_shared<Results>()) {
+    LoadOptions load;
+    load.threads = 1;
+    load.kv = {limits.kv_bytes, kContextTokens, limits.running_requests_max,
+               limits.step_tokens_max};
+    model_ = std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
+    EngineOptions options;
+    options.running_requests_max = limits.running_requests_max;
+    options.step_tokens_max = limits.step_tokens_max;
+    options.vocab_size = model_->config().vocab_size;
+    options.context_tokens_max = model_->cache->plan().context_tokens_max;
+    options.sliding_window_tokens = model_->config().sliding_window_tokens;
+    options.suppressed_ids = model_->vocabulary->suppressed_ids();
+    options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms); };
+    engine = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get());
+  }
+
+  void Step() {
+    engine->RunOneStep();
+    model_->cache->pages().CheckInvariants();
+  }
+  int pages_in_use() const {
+    return model_->cache->pages().in_use_count(KvPool::kFull) +
+           model_->cache->pages().in_use_count(KvPool::kSliding);
+  }
+
+  int64_t now_ms = 0;
+  std::shared_ptr<Results> results;  // shared with the engine's requests
+
+ private:
+  std::unique_ptr<LoadedModel> model_;
+
+ public:
+  std::unique_ptr<Engine> engine;
+};
+
+// Requests whose prompts begin alike in groups, so that prefixes are shared at every length.
+std::vector<v1::GenerateRequest> MakeRequests() {
+  std::mt19937 random(40);
+  std::vector<v1::GenerateRequest> requests;
+  for (int i = 0; i < kRequests; ++i) {
+    v1::GenerateRequest request;
+    const int shared = static_cast<int>(random() % 200), own = 1 + static_cast<int>(random() % 60);
+    const uint32_t group = random() % 3;
+    for (int k = 0; k < shared; ++k) request.add_prompt_tokens(150 + (group * 311 + k * 29) % 1700);
+    for (int k = 0; k < own; ++k) request.add_prompt_tokens(150 + random() % 1700);
+    request.set_tokens_max(1 + random() % 24);
+    if (i % 3 == 0) {
+      request.mutable_sampling()->set_temperature(1.0f);
+      request.mutable_sampling()->set_top_k(30);
+      request.mutable_sampling()->set_seed(random());
+    }
+    requests.push_back(request);
+  }
+  return requests;
+}
+
+// What each request gives with nothing beside it, before it or in the cache.
+std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateRequest>& requests) {
+  Stepped lone({1, 512, 64 << 20});
+  std::vector<std::vector<uint32_t>> tokens;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    v1::GenerateRequest request = requests[i];
+    request.set_cache_salt(absl::StrCat("lone ", i));
+    EXPECT_OK(lone.engine->Submit(request, lone.results, i));
+    while (lone.results->by_id[i].finishes == 0) lone.Step();
+    EXPECT_EQ(lone.results->by_id[i].cached_tokens, 0);
+    tokens.push_back(lone.results->by_id[i].tokens);
+  }
+  return tokens;
+}
+
+struct Totals {
+  int finished = 0, cut = 0;
+  int64_t preemptions = 0, cached_tokens = 0;
+};
+
+// Plays one schedule.
+void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
+          const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
+  std::mt19937 random(seed);
+  const Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120),
+                         int64_t{2500 + static_cast<int>(random() % 6000)} << 10};
+  Stepped stepped(limits);
+  const int count = 4 + static_cast<int>(random() % 12);
+  std::vector<int> played;
+  int submitted = 0;
+  for (int step = 0; submitted < count || stepped.results->finished < count; ++step) {
+    ASSERT_LT(step, kStepsMax) << "seed " << seed << " does not end";
+    while (submitted < count && random() % 3 == 0) {
+      const int which = static_cast<int>(random() % requests.size());
+      v1::GenerateRequest request = requests[which];
+      if (random() % 8 == 0) request.set_deadline_ms(1 + random() % 30);
+      ASSERT_OK(stepped.engine->Submit(request, stepped.results, submitted++));
+      played.push_back(which);
+    }
+    if (submitted > 0 && random() % 40 == 0) {
+      stepped.engine->Cancel(stepped.results, random() % submitted);
+    }
+    stepped.Step();
+    stepped.now_ms += random() % 3;
+  }
+  EXPECT_EQ(stepped.pages_in_use(), 0) << "seed " << seed << ": pages leaked";
+  for (int i = 0; i < count; ++i) {
+    const Result& result = stepped.results->by_id[i];
+    std::vector<uint32_t> expected = lone[played[i]];
+    const bool whole = result.finish_reason == v1::FINISH_REASON_LENGTH;
+    if (!whole) expected.resize(std::min(expected.size(), result.tokens.size()));
+    EXPECT_EQ(result.tokens, expected) << "seed " << seed << " request " << i;
+    EXPECT_EQ(result.finishes, 1) << "seed " << seed << " request " << i;
+    ++(whole ? totals.finished : totals.cut);
+    totals.preemptions += result.preemptions;
+    totals.cached_tokens += result.cached_tokens;
+  }
+}
+
+TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
+  const int schedules = FromEnvironment("FACET_SCHEDULES", kSchedulesDefault);
+  const int first_seed = FromEnvironment("FACET_SEED", 1);
+  std::printf("schedules %d, seeds from %d\n", schedules, first_seed);
+  const std::vector<v1::GenerateRequest> requests = MakeRequests();
+  const std::vector<std::vector<uint32_t>> lone = LoneRuns(requests);
+  Totals totals;
+  for (int i = 0; i < schedules && !::testing::Test::HasFailure(); ++i) {
+    Play(static_cast<uint32_t>(first_seed + i), requests, lone, totals);
+  }
+  std::printf("%d finished, %d cut short, %lld preemptions, %lld cached tokens\n", totals.finished,
+              totals.cut, static_cast<long long>(totals.preemptions),
+              static_cast<long long>(totals.cached_tokens));
+  // A schedule that never preempts, cuts or shares would prove little.
+  EXPECT_GT(totals.finished, 0);
+  EXPECT_GT(totals.cut, 0);
+  EXPECT_GT(totals.preemptions, 0);
+  EXPECT_GT(totals.cached_tokens, 0);
+}
+
+}  // namespace
+}  // namespace facet
