@@ -18,14 +18,15 @@
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
 #include "worker/engine.h"
+#include "worker/engine_options.h"
 #include "worker/loaded_model.h"
 
 namespace facet {
 namespace {
 
 constexpr int kSchedulesDefault = 150;
-constexpr int kRequests = 40;       // distinct ones, of which each schedule plays some
-constexpr int kStepsMax = 20000;    // of one schedule: it ends long before
+constexpr int kRequests = 40;     // distinct ones, of which each schedule plays some
+constexpr int kStepsMax = 20000;  // of one schedule: it ends long before
 constexpr int kContextTokens = 320;
 
 int FromEnvironment(const char* name, int otherwise) {
@@ -75,14 +76,9 @@ class Stepped {
     load.threads = 1;
     load.kv = {limits.kv_bytes, kContextTokens, limits.running_requests_max,
                limits.step_tokens_max};
-    model_ = std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
-    EngineOptions options;
-    options.running_requests_max = limits.running_requests_max;
-    options.step_tokens_max = limits.step_tokens_max;
-    options.vocab_size = model_->config().vocab_size;
-    options.context_tokens_max = model_->cache->plan().context_tokens_max;
-    options.sliding_window_tokens = model_->config().sliding_window_tokens;
-    options.suppressed_ids = model_->vocabulary->suppressed_ids();
+    model_ =
+        std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
+    EngineOptions options = EngineOptionsFor(*model_);
     options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms); };
     engine = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get());
   }

@@ -13,6 +13,7 @@
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "worker/engine_options.h"
 #include "worker/loaded_model.h"
 
 namespace facet {
@@ -91,14 +92,8 @@ class TestEngine {
     auto loaded = LoadModel(kModel, options);
     EXPECT_OK(loaded);
     model = std::make_unique<LoadedModel>(*std::move(loaded));
-    EngineOptions engine_options;
-    engine_options.running_requests_max = setup.running_requests_max;
+    EngineOptions engine_options = EngineOptionsFor(*model);
     engine_options.waiting_requests_max = setup.waiting_requests_max;
-    engine_options.step_tokens_max = setup.step_tokens_max;
-    engine_options.vocab_size = model->config().vocab_size;
-    engine_options.context_tokens_max = model->cache->plan().context_tokens_max;
-    engine_options.sliding_window_tokens = model->config().sliding_window_tokens;
-    engine_options.suppressed_ids = model->vocabulary->suppressed_ids();
     engine_options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms.load()); };
     engine_options.on_load = [this](const v1::Load& load) {
       absl::MutexLock lock(&load_mutex);

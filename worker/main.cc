@@ -17,6 +17,7 @@
 #include "model/chat_template_revision.h"
 #include "worker/describe.h"
 #include "worker/engine.h"
+#include "worker/engine_options.h"
 #include "worker/load_board.h"
 #include "worker/loaded_model.h"
 #include "worker/worker_service.h"
@@ -75,14 +76,8 @@ absl::StatusOr<LoadedModel> Load() {
 }
 
 EngineOptions MakeEngineOptions(const LoadedModel& model, LoadBoard* board) {
-  EngineOptions options;
-  options.running_requests_max = absl::GetFlag(FLAGS_running_requests_max);
+  EngineOptions options = EngineOptionsFor(model);
   options.waiting_requests_max = absl::GetFlag(FLAGS_waiting_requests_max);
-  options.step_tokens_max = absl::GetFlag(FLAGS_step_tokens_max);
-  options.vocab_size = model.config().vocab_size;
-  options.context_tokens_max = model.cache->plan().context_tokens_max;
-  options.sliding_window_tokens = model.config().sliding_window_tokens;
-  options.suppressed_ids = model.vocabulary->suppressed_ids();
   options.on_load = [board](const v1::Load& load) { board->Post(load); };
   return options;
 }

@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "model/gguf.h"
 #include "worker/describe.h"
+#include "worker/engine_options.h"
 #include "worker/loaded_model.h"
 
 namespace facet {
@@ -30,12 +31,7 @@ class WorkerServiceTest : public ::testing::Test {
     load.kv = {64 << 20, 1024, 8, 64};
     model_ =
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
-    EngineOptions options;
-    options.running_requests_max = 8;
-    options.step_tokens_max = 64;
-    options.vocab_size = model_->config().vocab_size;
-    options.context_tokens_max = model_->cache->plan().context_tokens_max;
-    options.sliding_window_tokens = model_->config().sliding_window_tokens;
+    EngineOptions options = EngineOptionsFor(*model_);
     options.on_load = [this](const v1::Load& load) { board_.Post(load); };
     engine_ = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get());
     service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),

@@ -18,6 +18,7 @@
 #include "ops/cli/model_flags.h"
 #include "router/prompt_builder.h"
 #include "worker/engine.h"
+#include "worker/engine_options.h"
 
 namespace facet {
 namespace {
@@ -139,14 +140,7 @@ class Generator {
 absl::Status Run(const std::vector<absl::string_view>&) {
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
   ASSIGN_OR_RETURN(auto served, DescribeLocally(model));
-  EngineOptions options;
-  options.running_requests_max = model.runner->options().output_rows_max;
-  options.step_tokens_max = model.runner->options().rows_max;
-  options.vocab_size = model.config().vocab_size;
-  options.context_tokens_max = model.cache->plan().context_tokens_max;
-  options.sliding_window_tokens = model.config().sliding_window_tokens;
-  options.suppressed_ids = model.vocabulary->suppressed_ids();
-  Engine engine(options, model.runner.get(), model.cache.get());
+  Engine engine(EngineOptionsFor(model), model.runner.get(), model.cache.get());
   engine.Start();
   Generator generator(&model, std::move(served), &engine);
   RETURN_IF_ERROR(ForEachInputLine(

@@ -1,0 +1,16 @@
+#include "worker/engine_options.h"
+
+namespace facet {
+
+EngineOptions EngineOptionsFor(const LoadedModel& model) {
+  EngineOptions options;
+  options.running_requests_max = model.runner->options().output_rows_max;
+  options.step_tokens_max = model.runner->options().rows_max;
+  options.vocab_size = model.config().vocab_size;
+  options.context_tokens_max = model.cache->plan().context_tokens_max;
+  options.sliding_window_tokens = model.config().sliding_window_tokens;
+  if (model.vocabulary != nullptr) options.suppressed_ids = model.vocabulary->suppressed_ids();
+  return options;
+}
+
+}  // namespace facet
