@@ -73,6 +73,9 @@ class Device {
   virtual absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) = 0;
   virtual void CopyToDevice(void* to, const void* from, int64_t bytes) = 0;
   virtual void CopyToHostBlocking(void* to, const void* from, int64_t bytes) = 0;
+  // The same floats where the host can read them, without a copy if it can read them where they
+  // are. Valid until the next operation that writes them, or the next ReadBlocking.
+  virtual const float* ReadBlocking(const float* from, int64_t elements) = 0;
   // Makes a matrix of `host` data usable. `host` must outlive the device: a device may use it in
   // place.
   virtual absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
@@ -81,16 +84,21 @@ class Device {
   // out[r] = table[ids[r]] * scale.
   virtual void EmbedTokens(const Weight& table, const int32_t* ids, int rows, float scale,
                            float* out) = 0;
+  // out[r] = x[rows_of_x[r]], or x[r] if `rows_of_x` is null. Rows of `out` stand `out_stride`
+  // apart.
+  virtual void GatherRows(const float* x, const int32_t* rows_of_x, int rows, int columns,
+                          float* out, int64_t out_stride) = 0;
   // out[r] = x[r] / rms(x[r]) * weight. `weight` may be null. `out` may be `x`.
   virtual void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
                        float* out) = 0;
   // out [rows, weight.rows] = x [rows, weight.columns] * weight^T.
   virtual void MatMul(const float* x, const Weight& weight, int rows, float* out) = 0;
 
-  // Normalises and turns queries and keys, and writes keys and values into their pages.
+  // Normalises and turns queries and keys, and writes keys and values into their pages. Without a
+  // key it does this for the queries alone.
   struct QueryKeyValue {
     float* query = nullptr;             // [rows, query_heads, head_dim]; normed and turned in place
-    float* key = nullptr;               // [rows, kv_heads, head_dim]; overwritten
+    float* key = nullptr;               // [rows, kv_heads, head_dim]; overwritten; may be null
     const float* value = nullptr;       // [rows, kv_heads, head_dim]; null: the key before its norm
     const float* query_norm = nullptr;  // [head_dim]
     const float* key_norm = nullptr;    // [head_dim]
@@ -112,6 +120,10 @@ class Device {
   virtual void GeGlu(const float* gate, const float* up, int64_t elements, float* out) = 0;
   // x = cap * tanh(x / cap), elementwise.
   virtual void SoftCap(float* x, int64_t elements, float cap) = 0;
+  // out[r] = the column of the largest x[r, column], the first of equals. Columns that `skipped`
+  // names are passed over; not all are.
+  virtual void ArgMax(const float* x, int rows, int columns, const int32_t* skipped,
+                      int skipped_count, int32_t* out) = 0;
 };
 
 }  // namespace facet

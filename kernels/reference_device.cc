@@ -60,6 +60,7 @@ class ReferenceDevice final : public Device {
   void CopyToHostBlocking(void* to, const void* from, int64_t bytes) override {
     std::memcpy(to, from, bytes);
   }
+  const float* ReadBlocking(const float* from, int64_t) override { return from; }
   absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
                                     const void* host) override {
     return Weight{type, rows, columns, host};
@@ -69,6 +70,14 @@ class ReferenceDevice final : public Device {
                    float* out) override {
     for (int r = 0; r < rows; ++r) {
       for (const float value : DecodeRow(table, ids[r])) *out++ = value * scale;
+    }
+  }
+
+  void GatherRows(const float* x, const int32_t* rows_of_x, int rows, int columns, float* out,
+                  int64_t out_stride) override {
+    for (int r = 0; r < rows; ++r) {
+      const int64_t from = rows_of_x == nullptr ? r : rows_of_x[r];
+      std::copy_n(x + from * columns, columns, out + r * out_stride);
     }
   }
 
@@ -101,7 +110,7 @@ class ReferenceDevice final : public Device {
         NormRow(query, qkv.query_norm, head_dim, qkv.epsilon, query);
         RotateHead(query, head_dim, rope, r);
       }
-      for (int h = 0; h < layer.kv_heads; ++h) {
+      for (int h = 0; qkv.key != nullptr && h < layer.kv_heads; ++h) {
         const int64_t at = (int64_t{r} * layer.kv_heads + h) * head_dim;
         const float* value = qkv.value == nullptr ? qkv.key : qkv.value;
         const int64_t offset = Offset(rows, layer, r, rows.position[r], h);
@@ -140,6 +149,15 @@ class ReferenceDevice final : public Device {
   void SoftCap(float* x, int64_t elements, float cap) override {
     for (int64_t i = 0; i < elements; ++i) {
       x[i] = static_cast<float>(cap * std::tanh(double{x[i]} / cap));
+    }
+  }
+
+  void ArgMax(const float* x, int rows, int columns, const int32_t* skipped, int skipped_count,
+              int32_t* out) override {
+    for (int r = 0; r < rows; ++r) {
+      std::vector<float> row(x + int64_t{r} * columns, x + int64_t{r + 1} * columns);
+      for (int i = 0; i < skipped_count; ++i) row[skipped[i]] = -INFINITY;
+      out[r] = static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
     }
   }
 

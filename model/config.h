@@ -35,6 +35,19 @@ struct TextConfig {
 // range, or that asks for what Facet does not run (shared KV, per-layer embeddings).
 absl::StatusOr<TextConfig> ReadTextConfig(const Metadata& metadata);
 
+// The shape of a drafter for multi-token prediction (gemma4-assistant in llama.cpp,
+// gemma4_unified_assistant in transformers). Its layers are a text decoder's without keys and
+// values: they read the target's, of its last sliding and its last full layer.
+struct AssistantConfig {
+  TextConfig text;
+  int target_hidden_size;
+};
+
+// Reads the keys "gemma4-assistant.*", and checks that the drafter fits `target`: the same
+// vocabulary, window and context-free shapes of keys and values. Errors as of ReadTextConfig.
+absl::StatusOr<AssistantConfig> ReadAssistantConfig(const Metadata& metadata,
+                                                    const TextConfig& target);
+
 }  // namespace facet
 
 #endif  // FACET_MODEL_CONFIG_H_

@@ -153,9 +153,14 @@ absl::StatusOr<FullLayerShape> ReadFullLayerShape(const Fields& text, int64_t fi
   return text.Error("per_layer_config", "has no entry for the first full layer");
 }
 
+// GGUF's key of the architecture that `metadata` names already: "gemma4.block_count".
+std::string Key(const Metadata& metadata, absl::string_view name) {
+  return absl::StrCat(metadata.GetString("general.architecture").value(), ".", name);
+}
+
 template <typename T>
 void SetInt(Metadata& metadata, absl::string_view key, T value) {
-  metadata.Set(absl::StrCat("gemma4.", key), static_cast<uint32_t>(value));
+  metadata.Set(Key(metadata, key), static_cast<uint32_t>(value));
 }
 
 absl::Status CopyInt(const Fields& text, absl::string_view from, absl::string_view to,
@@ -178,8 +183,8 @@ absl::Status AddAttentionShape(const Fields& text, Metadata& metadata) {
   }
   std::vector<int32_t> heads;
   for (const bool is_sliding : sliding) heads.push_back(is_sliding ? kv_heads : full.kv_heads);
-  metadata.Set("gemma4.attention.sliding_window_pattern", sliding);
-  metadata.Set("gemma4.attention.head_count_kv", heads);
+  metadata.Set(Key(metadata, "attention.sliding_window_pattern"), sliding);
+  metadata.Set(Key(metadata, "attention.head_count_kv"), heads);
   for (const absl::string_view key :
        {"attention.key_length", "attention.value_length", "rope.dimension_count"}) {
     SetInt(metadata, key, full.head_dim);
@@ -194,8 +199,8 @@ absl::Status AddRope(const Fields& text, Metadata& metadata) {
   ASSIGN_OR_RETURN(const Fields sliding, rope.Object("sliding_attention"));
   ASSIGN_OR_RETURN(const double full_theta, full.Number("rope_theta"));
   ASSIGN_OR_RETURN(const double sliding_theta, sliding.Number("rope_theta"));
-  metadata.Set("gemma4.rope.freq_base", static_cast<float>(full_theta));
-  metadata.Set("gemma4.rope.freq_base_swa", static_cast<float>(sliding_theta));
+  metadata.Set(Key(metadata, "rope.freq_base"), static_cast<float>(full_theta));
+  metadata.Set(Key(metadata, "rope.freq_base_swa"), static_cast<float>(sliding_theta));
   return absl::OkStatus();
 }
 
@@ -209,16 +214,40 @@ absl::Status RefuseWhatWeDoNotRun(const Fields& text) {
     return text.Error("hidden_size_per_layer_input",
                       "is not 0: per-layer embeddings are not supported");
   }
-  const json::value* shared = text.Find("num_kv_shared_layers");
-  if (shared != nullptr && *shared != 0) {
-    return text.Error("num_kv_shared_layers", "is not 0: layers that share KV are not supported");
-  }
   return absl::OkStatus();
 }
 
-absl::Status AddConfig(const Fields& text, Metadata& metadata) {
+// The sections of a config.json. A drafter's has `backbone_hidden_size`, its target's hidden size.
+struct Config {
+  json::value text;
+  std::optional<int64_t> target_hidden_size;
+};
+
+// A drafter's layers all read the target's keys and values, a target's layers none.
+absl::Status AddSharedLayers(const Fields& text, const Config& config, Metadata& metadata) {
+  int64_t shared = 0;
+  if (text.Find("num_kv_shared_layers") != nullptr) {
+    ASSIGN_OR_RETURN(shared, text.Int("num_kv_shared_layers"));
+  }
+  ASSIGN_OR_RETURN(const int64_t layers, text.Int("num_hidden_layers"));
+  if (config.target_hidden_size.has_value()) {
+    if (shared != layers) {
+      return text.Error("num_kv_shared_layers", "is not num_hidden_layers, as a drafter's is");
+    }
+    SetInt(metadata, "embedding_length_out", *config.target_hidden_size);
+    SetInt(metadata, "nextn_predict_layers", layers);
+  } else if (shared != 0) {
+    return text.Error("num_kv_shared_layers", "is not 0: layers that share KV are not supported");
+  }
+  SetInt(metadata, "attention.shared_kv_layers", shared);
+  return absl::OkStatus();
+}
+
+absl::Status AddConfig(const Config& config, const std::string& path, Metadata& metadata) {
+  const Fields text(config.text.get_object(), path);
   RETURN_IF_ERROR(RefuseWhatWeDoNotRun(text));
-  metadata.Set("general.architecture", std::string("gemma4"));
+  metadata.Set("general.architecture",
+               std::string(config.target_hidden_size.has_value() ? "gemma4-assistant" : "gemma4"));
   metadata.Set("general.type", std::string("model"));
   RETURN_IF_ERROR(CopyInt(text, "num_hidden_layers", "block_count", metadata));
   RETURN_IF_ERROR(CopyInt(text, "max_position_embeddings", "context_length", metadata));
@@ -230,12 +259,12 @@ absl::Status AddConfig(const Fields& text, Metadata& metadata) {
   RETURN_IF_ERROR(AddAttentionShape(text, metadata));
   RETURN_IF_ERROR(AddRope(text, metadata));
   ASSIGN_OR_RETURN(const double epsilon, text.Number("rms_norm_eps"));
-  metadata.Set("gemma4.attention.layer_norm_rms_epsilon", static_cast<float>(epsilon));
-  metadata.Set("gemma4.attention.shared_kv_layers", uint32_t{0});
-  metadata.Set("gemma4.embedding_length_per_layer_input", uint32_t{0});
+  metadata.Set(Key(metadata, "attention.layer_norm_rms_epsilon"), static_cast<float>(epsilon));
+  RETURN_IF_ERROR(AddSharedLayers(text, config, metadata));
+  metadata.Set(Key(metadata, "embedding_length_per_layer_input"), uint32_t{0});
   if (text.Find("final_logit_softcapping") != nullptr) {
     ASSIGN_OR_RETURN(const double softcap, text.Number("final_logit_softcapping"));
-    metadata.Set("gemma4.final_logit_softcapping", static_cast<float>(softcap));
+    metadata.Set(Key(metadata, "final_logit_softcapping"), static_cast<float>(softcap));
   }
   return absl::OkStatus();
 }
@@ -285,20 +314,26 @@ absl::Status AddTokenizer(const std::string& folder, Metadata& metadata) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<json::value> ReadTextSection(const std::string& path) {
-  ASSIGN_OR_RETURN(json::value config, ReadJson(path));
-  const json::value* text = config.get_object().if_contains("text_config");
-  if (text == nullptr) return config;
-  if (!text->is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": 'text_config' is not an object"));
+absl::StatusOr<Config> ReadConfig(const std::string& path) {
+  ASSIGN_OR_RETURN(json::value whole, ReadJson(path));
+  const Fields fields(whole.get_object(), path);
+  Config config;
+  if (fields.Find("backbone_hidden_size") != nullptr) {
+    ASSIGN_OR_RETURN(config.target_hidden_size, fields.Int("backbone_hidden_size"));
   }
-  return json::value(*text);
+  const json::value* text = fields.Find("text_config");
+  if (text != nullptr && !text->is_object()) return fields.Error("text_config", "is not an object");
+  config.text = text == nullptr ? whole : *text;
+  return config;
 }
 
 // The GGUF name, or nothing for a tensor of another modality.
 absl::StatusOr<std::optional<std::string>> GgufName(absl::string_view name, int64_t layers) {
   for (const absl::string_view prefix : kOtherModalities) {
     if (absl::StartsWith(name, prefix)) return std::nullopt;
+  }
+  if (name == "pre_projection.weight" || name == "post_projection.weight") {
+    return absl::StrCat("nextn.", name);
   }
   absl::string_view rest = name;
   if (!absl::ConsumePrefix(&rest, "model.language_model.") &&
@@ -326,7 +361,8 @@ absl::Status AddTensors(const std::string& path, ModelFile& file) {
   ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, MappedFile::Open(path));
   absl::StatusOr<std::vector<SafetensorsTensor>> tensors =
       ParseSafetensors(file.Own(std::move(mapped)));
-  ASSIGN_OR_RETURN(const int64_t layers, file.metadata().GetInt("gemma4.block_count"));
+  ASSIGN_OR_RETURN(const int64_t layers,
+                   file.metadata().GetInt(Key(file.metadata(), "block_count")));
   if (!tensors.ok()) {
     return absl::Status(tensors.status().code(),
                         absl::StrCat(path, ": ", tensors.status().message()));
@@ -354,7 +390,8 @@ absl::Status AddRopeDivisors(const Fields& text, ModelFile& file) {
     ASSIGN_OR_RETURN(share, full.Number("partial_rotary_factor"));
   }
   if (!(share >= 0 && share <= 1)) return full.Error("partial_rotary_factor", "is not in [0, 1]");
-  ASSIGN_OR_RETURN(const int64_t head_dim, file.metadata().GetInt("gemma4.attention.key_length"));
+  ASSIGN_OR_RETURN(const int64_t head_dim,
+                   file.metadata().GetInt(Key(file.metadata(), "attention.key_length")));
   if (head_dim < 2 || head_dim > 65536) return text.Error("global_head_dim", "is out of range");
   std::vector<float> divisors(head_dim / 2, kNoRotation);
   // transformers modeling_rope_utils: int(partial_rotary_factor * head_dim // 2) pairs rotate.
@@ -370,8 +407,8 @@ absl::Status AddRopeDivisors(const Fields& text, ModelFile& file) {
 absl::StatusOr<Metadata> ReadHuggingFaceMetadata(const std::string& folder) {
   Metadata metadata;
   if (const std::string path = folder + "/config.json"; Exists(path)) {
-    ASSIGN_OR_RETURN(const json::value text, ReadTextSection(path));
-    RETURN_IF_ERROR(AddConfig(Fields(text.get_object(), path), metadata));
+    ASSIGN_OR_RETURN(const Config config, ReadConfig(path));
+    RETURN_IF_ERROR(AddConfig(config, path, metadata));
   }
   if (Exists(folder + "/tokenizer.json")) RETURN_IF_ERROR(AddTokenizer(folder, metadata));
   if (const std::string path = folder + "/generation_config.json"; Exists(path)) {
@@ -387,8 +424,8 @@ absl::StatusOr<Metadata> ReadHuggingFaceMetadata(const std::string& folder) {
 absl::Status ReadHuggingFaceFolder(ModelFile& file) {
   const std::string& folder = file.path();
   ASSIGN_OR_RETURN(file.mutable_metadata(), ReadHuggingFaceMetadata(folder));
-  ASSIGN_OR_RETURN(const json::value text, ReadTextSection(folder + "/config.json"));
-  RETURN_IF_ERROR(AddRopeDivisors(Fields(text.get_object(), folder + "/config.json"), file));
+  ASSIGN_OR_RETURN(const Config config, ReadConfig(folder + "/config.json"));
+  RETURN_IF_ERROR(AddRopeDivisors(Fields(config.text.get_object(), folder + "/config.json"), file));
   const std::string index = folder + "/model.safetensors.index.json";
   if (!Exists(index)) return AddTensors(folder + "/model.safetensors", file);
   ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> mapped, MappedFile::Open(index));

@@ -27,9 +27,9 @@ struct Batch {
 
   int rows() const { return static_cast<int>(ids.size()); }
 
-  // Appends `ids` at positions [first, first + ids.size()) of a sequence. With `want_output`, the
-  // last of them is an output row. `pages` must outlive the step and cover these positions.
-  void Add(absl::Span<const int32_t> ids, int32_t first, const PageTables* pages, bool want_output);
+  // Appends `ids` at positions [first, first + ids.size()) of a sequence; the last `outputs` of
+  // them are output rows. `pages` must outlive the step and cover these positions.
+  void Add(absl::Span<const int32_t> ids, int32_t first, const PageTables* pages, int outputs);
 };
 
 }  // namespace facet

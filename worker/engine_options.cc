@@ -4,7 +4,7 @@ namespace facet {
 
 EngineOptions EngineOptionsFor(const LoadedModel& model) {
   EngineOptions options;
-  options.running_requests_max = model.runner->options().output_rows_max;
+  options.running_requests_max = model.running_requests_max;
   options.step_tokens_max = model.runner->options().rows_max;
   options.vocab_size = model.config().vocab_size;
   options.context_tokens_max = model.cache->plan().context_tokens_max;

@@ -27,6 +27,8 @@ namespace facet {
 namespace {
 
 namespace json = boost::json;
+using ::facet::testing::StatusIs;
+using ::testing::HasSubstr;
 
 constexpr float kLogprobBound = 5e-3f;
 constexpr float kLeadBound = 1e-2f;
@@ -72,6 +74,24 @@ LoadedModel Load(const std::string& name, const std::string& cpu_path = "auto") 
   auto model = LoadModel(kFolder + name, options);
   EXPECT_OK(model);
   return *std::move(model);
+}
+
+// Brings a prompt into the cache. The output row is its last.
+PageTables RunPrompt(LoadedModel& model, const std::vector<int32_t>& ids) {
+  PageTables pages;
+  for (size_t i = 0; i < ids.size(); i += kPageTokens) {
+    pages.full.push_back(model.cache->pages().Take(KvPool::kFull));
+    pages.sliding.push_back(model.cache->pages().Take(KvPool::kSliding));
+  }
+  Batch batch;
+  batch.Add(ids, 0, &pages, /*outputs=*/1);
+  model.runner->RunBlocking(batch);
+  return pages;
+}
+
+void GiveBack(LoadedModel& model, const PageTables& pages) {
+  for (const int32_t page : pages.full) model.cache->pages().Release(KvPool::kFull, page);
+  for (const int32_t page : pages.sliding) model.cache->pages().Release(KvPool::kSliding, page);
 }
 
 // The reference's best eight at every position have the log probabilities that it says.
@@ -205,6 +225,77 @@ TEST(GoldenPathTest, InstructionSetsGiveEqualBits) {
       EXPECT_EQ(a.logprobs, b.logprobs);
     }
   }
+}
+
+class GoldenDrafterTest : public ::testing::TestWithParam<std::string> {};
+
+// Given the target's keys after a prompt, expect the reference's drafts, their logits and the
+// states that each hands to the next, from GGUF and from safetensors.
+TEST_P(GoldenDrafterTest, DraftsAreTheReferences) {
+  LoadOptions options;
+  options.threads = 2;
+  options.kv.memory_bytes = 64 << 20;
+  options.assistant = absl::StrCat(kFolder, GetParam());
+  options.drafts_max = 4;
+  ASSERT_OK_AND_ASSIGN(LoadedModel model, LoadModel(absl::StrCat(kFolder, "model.gguf"), options));
+  // The reference suppresses nothing while it drafts.
+  DrafterOptions drafter_options = model.drafter->options();
+  drafter_options.suppressed_ids.clear();
+  ASSERT_OK_AND_ASSIGN(const auto drafter,
+                       Drafter::Make(model.assistant_weights.get(), model.weights.get(),
+                                     model.cache.get(), model.device.get(), drafter_options));
+  const Arrays golden("mtp.safetensors");
+  const json::value mtp = ReadJson("mtp.json");
+  const int64_t hidden = model.config().hidden_size;
+  int index = 0;
+  float worst_logit = 0, worst_state = 0;
+  for (const json::value& entry : mtp.at("cases").as_array()) {
+    const std::vector<int32_t> ids = Ints(entry.at("ids"));
+    const PageTables pages = RunPrompt(model, ids);
+    const Drafter::Row row = {static_cast<int32_t>(entry.at("newest").as_int64()),
+                              static_cast<int32_t>(ids.size()), &pages, 0};
+    ASSERT_EQ(entry.at("position").as_int64(), row.position);
+    Drafter::Trace trace;
+    const std::vector<int32_t> drafts =
+        drafter->DraftBlocking({row}, model.runner->output_states(), 4, &trace);
+    EXPECT_EQ(drafts, Ints(entry.at("drafts"))) << "case " << index;
+    const auto logits = golden.Get<float>(absl::StrCat("case", index, ".logits"));
+    const auto states = golden.Get<float>(absl::StrCat("case", index, ".states"));
+    for (size_t i = 0; i < drafts.size(); ++i) {
+      for (int64_t id = 0; id < model.config().vocab_size; ++id) {
+        worst_logit = std::max(worst_logit, std::abs(trace.logits[i][id] -
+                                                     logits[i * model.config().vocab_size + id]));
+      }
+      // The first of the golden states is the target's own.
+      for (int64_t d = 0; d < hidden; ++d) {
+        worst_state =
+            std::max(worst_state, std::abs(trace.states[i][d] - states[(i + 1) * hidden + d]));
+      }
+    }
+    GiveBack(model, pages);
+    ++index;
+  }
+  EXPECT_GT(index, 1);
+  EXPECT_LE(worst_logit, kLogprobBound);
+  EXPECT_LE(worst_state, kLogprobBound);
+  std::printf("greatest difference of logits %.2e, of states %.2e\n", worst_logit, worst_state);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, GoldenDrafterTest,
+                         ::testing::Values("assistant.gguf", "assistant"), [](const auto& info) {
+                           return info.param == "assistant" ? "Safetensors" : "Gguf";
+                         });
+
+// Given a drafter made for another model, expect an error that names what differs.
+TEST(GoldenPathTest, DrafterOfAnotherModelIsRefused) {
+  LoadOptions options;
+  options.assistant = absl::StrCat(kFolder, "assistant.gguf");
+  EXPECT_THAT(LoadModel(absl::StrCat(kFolder, "quant/q8_0.gguf"), options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("embedding_length_out")));
+  options.assistant = absl::StrCat(kFolder, "model.gguf");
+  EXPECT_THAT(
+      LoadModel(absl::StrCat(kFolder, "model.gguf"), options).status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gemma4-assistant as --assistant")));
 }
 
 }  // namespace

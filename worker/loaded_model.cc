@@ -1,7 +1,9 @@
 #include "worker/loaded_model.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -10,6 +12,11 @@
 
 namespace facet {
 namespace {
+
+// Rows of one step that drafts may take beside those of the requests themselves: each costs a row
+// of logits, and with more rows than this a step is no longer bound by reading the weights.
+constexpr int kDraftRowsMax = 64;
+constexpr int kDraftsMax = 15;
 
 absl::StatusOr<std::unique_ptr<Device>> MakeDevice(const LoadOptions& options) {
   if (options.device == "cpu") return MakeCpuDevice({options.threads, options.cpu_path});
@@ -21,6 +28,10 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, const Vocabulary* v
   ModelRunnerOptions runner;
   runner.rows_max = options.kv.step_tokens_max;
   runner.output_rows_max = options.kv.running_requests_max;
+  if (!options.assistant.empty()) {
+    runner.output_rows_max +=
+        std::min(kDraftRowsMax, options.kv.running_requests_max * options.drafts_max);
+  }
   if (vocabulary == nullptr) return runner;
   const Vocabulary::Roles& roles = vocabulary->roles();
   for (const std::optional<int> id : {roles.image, roles.audio, roles.video}) {
@@ -30,10 +41,32 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, const Vocabulary* v
   return runner;
 }
 
+absl::Status LoadAssistant(const LoadOptions& options, LoadedModel& model) {
+  if (options.drafts_max < 1 || options.drafts_max > kDraftsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--drafts_max=", options.drafts_max, " is not in [1, ", kDraftsMax, "]"));
+  }
+  ASSIGN_OR_RETURN(model.assistant_file, ModelFile::Open(options.assistant));
+  ASSIGN_OR_RETURN(AssistantWeights weights,
+                   LoadAssistantWeights(*model.assistant_file, model.config(), *model.device));
+  model.assistant_weights = std::make_unique<AssistantWeights>(std::move(weights));
+  DrafterOptions drafter;
+  drafter.rows_max = options.kv.running_requests_max;
+  drafter.drafts_max = options.drafts_max;
+  if (model.vocabulary != nullptr) {
+    const std::vector<int>& suppressed = model.vocabulary->suppressed_ids();
+    drafter.suppressed_ids.assign(suppressed.begin(), suppressed.end());
+  }
+  ASSIGN_OR_RETURN(model.drafter, Drafter::Make(model.assistant_weights.get(), model.weights.get(),
+                                                model.cache.get(), model.device.get(), drafter));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {
   LoadedModel model;
+  model.running_requests_max = options.kv.running_requests_max;
   ASSIGN_OR_RETURN(model.file, ModelFile::Open(path));
   if (model.file->metadata().Has("tokenizer.ggml.tokens")) {
     ASSIGN_OR_RETURN(model.vocabulary, Vocabulary::FromMetadata(model.file->metadata()));
@@ -47,6 +80,7 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   ASSIGN_OR_RETURN(model.runner,
                    ModelRunner::Make(model.weights.get(), model.cache.get(), model.device.get(),
                                      RunnerOptions(options, model.vocabulary.get())));
+  if (!options.assistant.empty()) RETURN_IF_ERROR(LoadAssistant(options, model));
   return model;
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/device.h"
 #include "model/model_file.h"
 #include "model/vocabulary.h"
+#include "worker/drafter.h"
 #include "worker/kv_cache.h"
 #include "worker/model_runner.h"
 #include "worker/weights.h"
@@ -19,6 +20,8 @@ struct LoadOptions {
   int threads = 0;                // 0: one for each processor this process may use
   std::string cpu_path = "auto";  // instruction set of the CPU device
   KvPlanOptions kv;
+  std::string assistant;  // file or folder of the model's drafter; empty: none
+  int drafts_max = 3;     // tokens that it may draft for one request in a step
 };
 
 // A model ready to run on one device: everything an engine or a scorer stands on, in the order in
@@ -31,6 +34,12 @@ struct LoadedModel {
   std::unique_ptr<Weights> weights;
   std::unique_ptr<KvCache> cache;
   std::unique_ptr<ModelRunner> runner;
+  // Null without an assistant.
+  std::unique_ptr<ModelFile> assistant_file;
+  std::unique_ptr<AssistantWeights> assistant_weights;
+  std::unique_ptr<Drafter> drafter;
+
+  int running_requests_max = 0;  // that it has room for in one step
 
   const TextConfig& config() const { return weights->config; }
 };

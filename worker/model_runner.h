@@ -39,6 +39,10 @@ class ModelRunner {
   // pages for all positions.
   virtual absl::Span<const float> RunBlocking(const Batch& batch) = 0;
 
+  // What the logits were made from: the states of the last call's output rows after the final norm.
+  // Device, [output rows, hidden size]; valid until the next call. The drafter starts from them.
+  virtual const float* output_states() const = 0;
+
   virtual const ModelRunnerOptions& options() const = 0;
 };
 

@@ -47,8 +47,7 @@ absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int voc
   for (int first = 0; first < count; first += chunk) {
     const int size = std::min(chunk, count - first);
     Batch batch;
-    batch.Add(tokens.subspan(first, size), first, &pages, /*want_output=*/false);
-    for (int row = 0; row < size; ++row) batch.output_rows.push_back(row);
+    batch.Add(tokens.subspan(first, size), first, &pages, /*outputs=*/size);
     const absl::Span<const float> logits = runner.RunBlocking(batch);
     for (int row = 0; row < size; ++row) {
       const auto row_logits = logits.subspan(int64_t{row} * vocab_size, vocab_size);

@@ -72,7 +72,9 @@ class Loader {
   Weights& weights_;
 };
 
-absl::StatusOr<LayerWeights> LoadLayer(Loader& loader, const TextConfig& config, int index) {
+// `own_keys`: the layer computes keys and values; a drafter's does not.
+absl::StatusOr<LayerWeights> LoadLayer(Loader& loader, const TextConfig& config, int index,
+                                       bool own_keys) {
   const LayerConfig& layer = config.layers[index];
   const int64_t hidden = config.hidden_size, feed_forward = config.feed_forward_size;
   const int64_t queries = int64_t{config.query_heads} * layer.head_dim;
@@ -86,10 +88,13 @@ absl::StatusOr<LayerWeights> LoadLayer(Loader& loader, const TextConfig& config,
   ASSIGN_OR_RETURN(weights.feed_forward_norm, loader.Vector(name("ffn_norm"), hidden));
   ASSIGN_OR_RETURN(weights.post_feed_forward_norm, loader.Vector(name("post_ffw_norm"), hidden));
   ASSIGN_OR_RETURN(weights.query_norm, loader.Vector(name("attn_q_norm"), layer.head_dim));
-  ASSIGN_OR_RETURN(weights.key_norm, loader.Vector(name("attn_k_norm"), layer.head_dim));
   ASSIGN_OR_RETURN(weights.query, loader.Matrix(name("attn_q"), queries, hidden));
-  ASSIGN_OR_RETURN(weights.key, loader.Matrix(name("attn_k"), keys, hidden));
-  if (layer.sliding) {
+  weights.key_norm = nullptr;
+  if (own_keys) {
+    ASSIGN_OR_RETURN(weights.key_norm, loader.Vector(name("attn_k_norm"), layer.head_dim));
+    ASSIGN_OR_RETURN(weights.key, loader.Matrix(name("attn_k"), keys, hidden));
+  }
+  if (own_keys && layer.sliding) {
     ASSIGN_OR_RETURN(weights.value, loader.Matrix(name("attn_v"), keys, hidden));
   }
   ASSIGN_OR_RETURN(weights.output, loader.Matrix(name("attn_output"), hidden, queries));
@@ -109,13 +114,8 @@ int FullHeadDim(const TextConfig& config) {
   return 0;
 }
 
-}  // namespace
-
-absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device) {
-  Weights weights;
-  ASSIGN_OR_RETURN(weights.config, ReadTextConfig(file.metadata()));
+absl::Status LoadDecoder(Loader& loader, bool own_keys, Weights& weights) {
   const TextConfig& config = weights.config;
-  Loader loader(file, device, weights);
   ASSIGN_OR_RETURN(weights.embedding,
                    loader.Matrix("token_embd.weight", config.vocab_size, config.hidden_size));
   ASSIGN_OR_RETURN(weights.output_norm, loader.Vector("output_norm.weight", config.hidden_size));
@@ -123,9 +123,38 @@ absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device) {
     ASSIGN_OR_RETURN(weights.rope_divisors, loader.HostVector("rope_freqs.weight", head_dim / 2));
   }
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    ASSIGN_OR_RETURN(LayerWeights layer, LoadLayer(loader, config, static_cast<int>(i)));
+    ASSIGN_OR_RETURN(LayerWeights layer, LoadLayer(loader, config, static_cast<int>(i), own_keys));
     weights.layers.push_back(layer);
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device) {
+  Weights weights;
+  ASSIGN_OR_RETURN(weights.config, ReadTextConfig(file.metadata()));
+  Loader loader(file, device, weights);
+  RETURN_IF_ERROR(LoadDecoder(loader, /*own_keys=*/true, weights));
+  return weights;
+}
+
+absl::StatusOr<AssistantWeights> LoadAssistantWeights(const ModelFile& file,
+                                                      const TextConfig& target, Device& device) {
+  AssistantWeights weights;
+  absl::StatusOr<AssistantConfig> config = ReadAssistantConfig(file.metadata(), target);
+  if (!config.ok()) {
+    return absl::Status(config.status().code(),
+                        absl::StrCat(file.path(), ": ", config.status().message()));
+  }
+  weights.decoder.config = config->text;
+  Loader loader(file, device, weights.decoder);
+  RETURN_IF_ERROR(LoadDecoder(loader, /*own_keys=*/false, weights.decoder));
+  const int64_t hidden = config->text.hidden_size;
+  ASSIGN_OR_RETURN(weights.pre_projection, loader.Matrix("nextn.pre_projection.weight", hidden,
+                                                         2 * config->target_hidden_size));
+  ASSIGN_OR_RETURN(weights.post_projection, loader.Matrix("nextn.post_projection.weight",
+                                                          config->target_hidden_size, hidden));
   return weights;
 }
 

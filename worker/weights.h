@@ -17,9 +17,9 @@ struct LayerWeights {
   const float* feed_forward_norm;       // device, [H]
   const float* post_feed_forward_norm;  // device, [H]
   const float* query_norm;              // device, [D]
-  const float* key_norm;                // device, [D]
+  const float* key_norm;                // device, [D]; null in a drafter
   Weight query;                         // [query heads * D, H]
-  Weight key;                           // [KV heads * D, H]
+  Weight key;                           // [KV heads * D, H]; no data in a drafter
   Weight value;                         // [KV heads * D, H]; no data on full layers: the key serves
   Weight output;                        // [H, query heads * D]
   Weight gate, up;                      // [feed forward, H]
@@ -41,6 +41,18 @@ struct Weights {
 // NOT_FOUND or INVALID_ARGUMENT names the tensor that is missing or of another shape than the
 // metadata says.
 absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device);
+
+// A drafter's weights: layers that read the target's keys and values, and the two projections
+// between the target's hidden size T and its own. Otherwise as Weights.
+struct AssistantWeights {
+  Weights decoder;
+  Weight pre_projection;   // [H, 2 T]: of the token's embedding by the target, then the state
+  Weight post_projection;  // [T, H]
+};
+
+// As LoadWeights; also INVALID_ARGUMENT if the drafter does not fit `target`.
+absl::StatusOr<AssistantWeights> LoadAssistantWeights(const ModelFile& file,
+                                                      const TextConfig& target, Device& device);
 
 }  // namespace facet
 

@@ -64,6 +64,8 @@ class CpuDevice final : public Device {
     std::memcpy(to, from, bytes);
   }
 
+  const float* ReadBlocking(const float* from, int64_t) override { return from; }
+
   absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
                                     const void* host) override {
     return Weight{type, rows, columns, host};
@@ -76,6 +78,14 @@ class CpuDevice final : public Device {
       float* row = out + r * table.columns;
       Decode(table, ids[r], 0, table.columns, row);
       for (int64_t i = 0; i < table.columns; ++i) row[i] *= scale;
+    }
+  }
+
+  void GatherRows(const float* x, const int32_t* rows_of_x, int rows, int columns, float* out,
+                  int64_t out_stride) override {
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t from = rows_of_x == nullptr ? r : rows_of_x[r];
+      std::memcpy(out + r * out_stride, x + from * columns, columns * sizeof(float));
     }
   }
 
@@ -111,6 +121,22 @@ class CpuDevice final : public Device {
   void SoftCap(float* x, int64_t elements, float cap) override {
     ForChunks(elements,
               [&](int64_t begin, int64_t size) { kernels_->softcap(x + begin, size, cap); });
+  }
+
+  void ArgMax(const float* x, int rows, int columns, const int32_t* skipped, int skipped_count,
+              int32_t* out) override {
+    ForRows(rows, columns, [&](int64_t r) {
+      const float* row = x + r * columns;
+      const auto is_skipped = [&](int column) {
+        return std::find(skipped, skipped + skipped_count, column) != skipped + skipped_count;
+      };
+      int best = 0;
+      while (is_skipped(best)) ++best;
+      for (int column = best + 1; column < columns; ++column) {
+        if (row[column] > row[best] && !is_skipped(column)) best = column;
+      }
+      out[r] = best;
+    });
   }
 
  private:
@@ -244,6 +270,7 @@ void CpuDevice::NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, c
       kernels_->rms_norm(query, qkv.query_norm, head_dim, qkv.epsilon, query);
       Rotate(query, head_dim, cosines, sines, rope.pairs);
     }
+    if (qkv.key == nullptr) return;
     for (int h = 0; h < layer.kv_heads; ++h) {
       float* key = qkv.key + (r * layer.kv_heads + h) * head_dim;
       const float* value = qkv.value == nullptr ? key : qkv.value + (key - qkv.key);

@@ -53,7 +53,7 @@ class Row {
     for (const int32_t page : pages_.sliding) cache.Release(KvPool::kSliding, page);
   }
 
-  absl::Status Add(int tokens, Batch& batch, bool want_output) {
+  absl::Status Add(int tokens, Batch& batch, int outputs) {
     std::vector<int32_t> ids;
     for (int i = 0; i < tokens; ++i) ids.push_back(IdAt(length_ + i, model_.config().vocab_size));
     while (static_cast<int>(pages_.full.size()) * kPageTokens < length_ + tokens) {
@@ -65,7 +65,7 @@ class Row {
       pages_.full.push_back(cache.Take(KvPool::kFull));
       pages_.sliding.push_back(cache.Take(KvPool::kSliding));
     }
-    batch.Add(ids, length_, &pages_, want_output);
+    batch.Add(ids, length_, &pages_, outputs);
     length_ += tokens;
     return absl::OkStatus();
   }
@@ -82,7 +82,7 @@ absl::StatusOr<double> Fill(LoadedModel& model, Row& row, int tokens) {
   for (int done = 0; done < tokens;) {
     const int size = std::min(kStepTokensMax, tokens - done);
     Batch batch;
-    RETURN_IF_ERROR(row.Add(size, batch, /*want_output=*/done + size == tokens));
+    RETURN_IF_ERROR(row.Add(size, batch, /*outputs=*/done + size == tokens ? 1 : 0));
     model.runner->RunBlocking(batch);
     done += size;
   }
@@ -106,7 +106,7 @@ absl::StatusOr<Figures> Measure(LoadedModel& model, int rows, Progress& progress
   const absl::Time begin = absl::Now();
   for (int step = 0; step < generate; ++step) {
     Batch batch;
-    for (auto& row : batch_rows) RETURN_IF_ERROR(row->Add(1, batch, /*want_output=*/true));
+    for (auto& row : batch_rows) RETURN_IF_ERROR(row->Add(1, batch, /*outputs=*/1));
     model.runner->RunBlocking(batch);
     progress.Show(step + 1, generate);
   }

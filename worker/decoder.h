@@ -1,0 +1,44 @@
+#ifndef FACET_WORKER_DECODER_H_
+#define FACET_WORKER_DECODER_H_
+
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+#include "model/config.h"
+#include "worker/attention_rows.h"
+#include "worker/weights.h"
+
+namespace facet {
+
+// The decoder layer of Gemma 4: its operations in order (modeling_gemma4_unified.py,
+// Gemma4UnifiedDecoderLayer.forward), and the activations that they pass to each other. The target
+// and the drafter each have one. `device` must outlive it. Used by one thread, the engine's.
+class Decoder {
+ public:
+  static absl::StatusOr<Decoder> Make(const TextConfig& config, int rows_max, Device* device);
+
+  // The residual stream: device, [rows_max, hidden size].
+  float* hidden() const { return Floats(hidden_); }
+
+  // Runs one layer over the first `rows` rows of the residual stream. Keys and values of these rows
+  // are written into `kv`; a layer without key weights, a drafter's, only reads what is there.
+  void RunLayer(const LayerWeights& weights, const LayerConfig& layer,
+                const AttentionRows& attention, const KvLayer& kv, int rows);
+
+ private:
+  Decoder(const TextConfig& config, Device* device) : config_(config), device_(device) {}
+  void RunAttention(const LayerWeights& weights, const LayerConfig& layer,
+                    const AttentionRows& attention, const KvLayer& kv, int rows);
+  void RunFeedForward(const LayerWeights& weights, int rows);
+  static float* Floats(const DeviceBuffer& buffer) { return static_cast<float*>(buffer.get()); }
+
+  TextConfig config_;
+  Device* device_;
+  DeviceBuffer hidden_, normed_, update_;  // [rows_max, H]
+  DeviceBuffer query_, attended_;          // [rows_max, widest query]
+  DeviceBuffer key_, value_;               // [rows_max, widest key]
+  DeviceBuffer gate_, up_;                 // [rows_max, feed forward]
+};
+
+}  // namespace facet
+
+#endif  // FACET_WORKER_DECODER_H_
