@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -12,7 +13,8 @@
 
 namespace facet {
 
-// One request on its way. computed_len <= tokens.size(); the tokens past it are still to run.
+// One request on its way. computed_len <= tokens.size(); the tokens past it are still to run, and
+// after them, if only one is left, the drafts.
 struct Engine::Sequence {
   v1::GenerateRequest request;
   std::shared_ptr<StepSink> sink;
@@ -21,6 +23,7 @@ struct Engine::Sequence {
   std::vector<int32_t> tokens;  // prompt, then generated
   int prompt_count = 0;
   int computed_len = 0;
+  std::vector<int32_t> drafts;  // guesses at what follows `tokens`
   bool ended = false;
   PageTables pages;
   int sliding_first = 0;      // logical sliding pages below this one are given back
@@ -32,6 +35,8 @@ struct Engine::Sequence {
   absl::Time arrival, first_run = absl::InfiniteFuture(), first_token = absl::InfiniteFuture();
   absl::Time deadline = absl::InfiniteFuture();
   int preemptions = 0;
+  DraftAcceptance acceptance;
+  int drafts_proposed = 0, drafts_accepted = 0;
   v1::GenerateReply reply;  // of the step that runs
 
   int generated_count() const { return static_cast<int>(tokens.size()) - prompt_count; }
@@ -44,18 +49,46 @@ namespace {
 constexpr size_t kAdmissionsMax = 16;
 constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
 
+absl::Status CheckIds(absl::string_view field, const google::protobuf::RepeatedField<uint32_t>& ids,
+                      int vocab_size) {
+  for (int i = 0; i < ids.size(); ++i) {
+    if (ids[i] < static_cast<uint32_t>(vocab_size)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, "[", i, "] is ", ids[i], ", the vocabulary has ", vocab_size));
+  }
+  return absl::OkStatus();
+}
+
+// Those that a request brings must be the first of the prompt's own.
+absl::Status CheckPageKeys(const v1::GenerateRequest& request, absl::Span<const PageKey> keys) {
+  for (int i = 0; i < request.page_keys_size(); ++i) {
+    if (static_cast<size_t>(i) >= keys.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("page_keys has ", request.page_keys_size(),
+                                                     " keys, the prompt has ", keys.size(),
+                                                     " whole pages"));
+    }
+    const absl::string_view own(reinterpret_cast<const char*>(keys[i].data()), keys[i].size());
+    if (request.page_keys(i) != own) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("page_keys[", i, "] is not the key of that page"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 uint64_t Microseconds(absl::Duration duration) {
   return static_cast<uint64_t>(std::max<int64_t>(0, absl::ToInt64Microseconds(duration)));
 }
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache)
-    : options_(options), runner_(*runner), cache_(*cache) {
+Engine::Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache, Drafter* drafter)
+    : options_(options), runner_(*runner), cache_(*cache), drafter_(drafter) {
   CHECK_GE(runner_.options().rows_max, options_.step_tokens_max);
   CHECK_GE(runner_.options().output_rows_max, options_.running_requests_max);
   CHECK_LE(options_.context_tokens_max, cache_.plan().context_tokens_max);
   CHECK_GT(options_.vocab_size, 0);
+  CHECK(drafter_ == nullptr || drafter_->options().rows_max >= options_.running_requests_max);
 }
 
 Engine::~Engine() {
@@ -79,21 +112,27 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
         absl::StrCat("prompt_tokens has ", request.prompt_tokens_size(),
                      " ids, which leaves no room in a context of ", options_.context_tokens_max));
   }
-  const auto vocab_size = static_cast<uint32_t>(options_.vocab_size);
-  for (int i = 0; i < request.prompt_tokens_size(); ++i) {
-    if (request.prompt_tokens(i) >= vocab_size) {
-      return absl::InvalidArgumentError(absl::StrCat("prompt_tokens[", i, "] is ",
-                                                     request.prompt_tokens(i),
-                                                     ", the vocabulary has ", vocab_size));
-    }
-  }
-  for (const uint32_t id : request.stop_tokens()) {
-    if (id >= vocab_size) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("stop_tokens has ", id, ", the vocabulary has ", vocab_size));
-    }
-  }
   if (request.tokens_max() == 0) return absl::InvalidArgumentError("tokens_max is 0");
+  const int resumed = request.resume_from_size();
+  if (static_cast<uint32_t>(resumed) >= request.tokens_max() ||
+      resumed >= options_.context_tokens_max - request.prompt_tokens_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("resume_from has ", resumed, " ids, which leaves nothing of tokens_max ",
+                     request.tokens_max(), " in a context of ", options_.context_tokens_max));
+  }
+  RETURN_IF_ERROR(CheckIds("prompt_tokens", request.prompt_tokens(), options_.vocab_size));
+  RETURN_IF_ERROR(CheckIds("stop_tokens", request.stop_tokens(), options_.vocab_size));
+  RETURN_IF_ERROR(CheckIds("resume_from", request.resume_from(), options_.vocab_size));
+  for (const uint32_t id : request.resume_from()) {
+    if (absl::c_linear_search(request.stop_tokens(), id)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("resume_from holds the stop token ", id, ": the answer has ended"));
+    }
+  }
+  if (!request.adapter().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("adapter '", request.adapter(), "' is not known to this worker"));
+  }
   return ValidateSampling(request.sampling(), options_.vocab_size);
 }
 
@@ -106,13 +145,17 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   sequence->stream_id = stream_id;
   sequence->tokens.assign(request.prompt_tokens().begin(), request.prompt_tokens().end());
   sequence->prompt_count = request.prompt_tokens_size();
+  sequence->tokens.insert(sequence->tokens.end(), request.resume_from().begin(),
+                          request.resume_from().end());
   // Hashed here, on the caller's thread, to keep it off the engine's.
   sequence->root_key = RootPageKey(request.cache_salt());
   PageKey key = sequence->root_key;
-  for (int i = 0; (i + 1) * kPageTokens <= sequence->prompt_count; ++i) {
+  for (size_t i = 0; (i + 1) * kPageTokens <= sequence->tokens.size(); ++i) {
     key = NextPageKey(key, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens));
     sequence->keys.push_back(key);
   }
+  RETURN_IF_ERROR(CheckPageKeys(
+      request, absl::MakeSpan(sequence->keys).subspan(0, sequence->prompt_count / kPageTokens)));
   sequence->arrival = options_.clock();
   if (request.deadline_ms() != 0) {
     sequence->deadline = sequence->arrival + absl::Milliseconds(request.deadline_ms());
@@ -163,6 +206,7 @@ void Engine::RunOneStep() {
   TakeInbox();
   step_begin_ = options_.clock();
   EndCancelledAndLate();
+  SortWaiting();
   Step();
   Deliver();
   PublishLoad();
@@ -206,6 +250,17 @@ void Engine::EndCancelledAndLate() {
   RemoveEnded();
 }
 
+void Engine::SortWaiting() {
+  if (waiting_.size() < 2) return;
+  const auto standing = [this](const std::unique_ptr<Sequence>& sequence) {
+    return Standing{sequence->request.priority(), step_begin_ - sequence->arrival,
+                    sequence->deadline - step_begin_};
+  };
+  std::stable_sort(waiting_.begin(), waiting_.end(), [&](const auto& a, const auto& b) {
+    return Precedes(standing(a), standing(b));
+  });
+}
+
 absl::Span<const PageKey> Engine::PrefixKeys(const Sequence& sequence) {
   const size_t pages = (sequence.tokens.size() - 1) / kPageTokens;
   return absl::MakeSpan(sequence.keys).subspan(0, std::min(sequence.keys.size(), pages));
@@ -221,9 +276,13 @@ SchedulerSnapshot Engine::Snapshot() const {
     if (next_page < sequence.keys.size()) in_progress.insert(sequence.keys[next_page]);
   };
   for (const auto& sequence : running_) {
-    snapshot.sequences.push_back(
-        {sequence->computed_len, static_cast<int>(sequence->tokens.size()), /*running=*/true,
-         static_cast<int32_t>(sequence->pages.full.size()), sequence->sliding_held()});
+    snapshot.sequences.push_back({.computed_len = sequence->computed_len,
+                                  .token_count = static_cast<int>(sequence->tokens.size()),
+                                  .running = true,
+                                  .full_pages = static_cast<int32_t>(sequence->pages.full.size()),
+                                  .sliding_pages = sequence->sliding_held(),
+                                  .drafts = static_cast<int>(sequence->drafts.size()),
+                                  .priority = sequence->request.priority()});
     add_in_progress(*sequence, sequence->published_pages);
   }
   for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
@@ -232,9 +291,12 @@ SchedulerSnapshot Engine::Snapshot() const {
     const PrefixCache::Match match = pages.Find(keys);
     const bool deferred =
         match.pages < static_cast<int>(keys.size()) && in_progress.contains(keys[match.pages]);
-    snapshot.sequences.push_back({match.pages * kPageTokens,
-                                  static_cast<int>(sequence.tokens.size()), /*running=*/false,
-                                  match.full_evictable, match.sliding_evictable, deferred});
+    snapshot.sequences.push_back({.computed_len = match.pages * kPageTokens,
+                                  .token_count = static_cast<int>(sequence.tokens.size()),
+                                  .full_pages = match.full_evictable,
+                                  .sliding_pages = match.sliding_evictable,
+                                  .deferred = deferred,
+                                  .priority = sequence.request.priority()});
     if (!deferred) add_in_progress(sequence, match.pages);
   }
   return snapshot;
@@ -242,8 +304,10 @@ SchedulerSnapshot Engine::Snapshot() const {
 
 void Engine::Step() {
   for (auto& sequence : running_) FreePagesBelowWindow(*sequence);
-  const StepPlan plan =
-      PlanStep(Snapshot(), {options_.step_tokens_max, options_.running_requests_max});
+  const SchedulerLimits limits = {
+      options_.step_tokens_max, options_.running_requests_max,
+      runner_.options().output_rows_max - options_.running_requests_max};
+  const StepPlan plan = PlanStep(Snapshot(), limits);
   std::vector<Sequence*> order;
   for (auto* queue : {&running_, &waiting_}) {
     for (auto& sequence : *queue) order.push_back(sequence.get());
@@ -258,6 +322,7 @@ void Engine::Preempt(const StepPlan& plan, const std::vector<Sequence*>& order) 
     Sequence& sequence = *order[index];
     FreePages(sequence);
     sequence.computed_len = 0;
+    sequence.drafts.clear();
     ++sequence.preemptions;
     const auto found = std::find_if(running_.begin(), running_.end(),
                                     [&](const auto& other) { return other.get() == &sequence; });
@@ -275,7 +340,10 @@ void Engine::Admit(const StepPlan& plan, const std::vector<Sequence*>& order) {
     const auto found = std::find_if(waiting_.begin(), waiting_.end(),
                                     [&](const auto& other) { return other.get() == &sequence; });
     if (found == waiting_.end()) continue;
-    running_.push_back(std::move(*found));
+    const auto place = std::upper_bound(
+        running_.begin(), running_.end(), sequence.request.priority(),
+        [](int priority, const auto& other) { return priority > other->request.priority(); });
+    running_.insert(place, std::move(*found));
     waiting_.erase(found);
     HoldCachedPrefix(sequence);
     absl::MutexLock lock(&mutex_);
@@ -300,30 +368,56 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
   // Cached prefixes are held before any page is taken, which might evict them.
   Admit(plan, order);
   Batch batch;
-  std::vector<Sequence*> outputs;
+  std::vector<int> outputs;  // output rows of each run
   for (const StepPlan::Run& run : plan.runs) {
-    Sequence& sequence = *order[run.sequence];
-    if (sequence.first_run == absl::InfiniteFuture()) sequence.first_run = step_begin_;
-    TakePages(sequence, run.tokens);
-    const bool last =
-        sequence.computed_len + run.tokens == static_cast<int>(sequence.tokens.size());
-    batch.Add(absl::MakeSpan(sequence.tokens).subspan(sequence.computed_len, run.tokens),
-              sequence.computed_len, &sequence.pages, last);
-    if (last) outputs.push_back(&sequence);
+    outputs.push_back(AddToBatch(*order[run.sequence], run.tokens, batch));
   }
+  const absl::Time begin = options_.clock();
   const absl::Span<const float> logits = runner_.RunBlocking(batch);
-  for (const StepPlan::Run& run : plan.runs) {
-    order[run.sequence]->computed_len += run.tokens;
-    PublishPages(*order[run.sequence]);
+  step_costs_.Add(batch.rows(), absl::ToDoubleSeconds(options_.clock() - begin));
+
+  std::vector<Sequence*> going_on;  // those that got a token and want more
+  std::vector<int> state_rows;      // the output row that each one's newest token came from
+  int row = 0, generated = 0, prefill_rows = 0;
+  for (size_t i = 0; i < plan.runs.size(); ++i) {
+    Sequence& sequence = *order[plan.runs[i].sequence];
+    // Drafts count as computed when they are accepted.
+    sequence.computed_len += plan.runs[i].tokens - std::max(0, outputs[i] - 1);
+    if (outputs[i] == 0) {
+      PublishPages(sequence);
+      prefill_rows += plan.runs[i].tokens;
+      continue;
+    }
+    const int64_t vocab_size = options_.vocab_size;
+    const int accepted =
+        Accept(sequence, logits.subspan(row * vocab_size, outputs[i] * vocab_size), outputs[i]);
+    if (!sequence.ended) {
+      going_on.push_back(&sequence);
+      state_rows.push_back(row + accepted - 1);
+    }
+    row += outputs[i];
+    generated += accepted;
   }
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    Accept(*outputs[i], logits.subspan(i * options_.vocab_size, options_.vocab_size));
-  }
+  Draft(going_on, state_rows, prefill_rows);
   const absl::Duration took = options_.clock() - step_begin_;
   if (took > absl::ZeroDuration()) {
-    const double rate = static_cast<double>(outputs.size()) / absl::ToDoubleSeconds(took);
+    const double rate = generated / absl::ToDoubleSeconds(took);
     tokens_per_s_ += kRateSmoothing * (rate - tokens_per_s_);
   }
+}
+
+int Engine::AddToBatch(Sequence& sequence, int tokens, Batch& batch) {
+  if (sequence.first_run == absl::InfiniteFuture()) sequence.first_run = step_begin_;
+  TakePages(sequence, tokens);
+  const int pending = static_cast<int>(sequence.tokens.size()) - sequence.computed_len;
+  const auto run =
+      absl::MakeSpan(sequence.tokens).subspan(sequence.computed_len, std::min(tokens, pending));
+  std::vector<int32_t> ids(run.begin(), run.end());
+  sequence.drafts.resize(std::max(0, tokens - pending));
+  ids.insert(ids.end(), sequence.drafts.begin(), sequence.drafts.end());
+  const int outputs = tokens < pending ? 0 : 1 + static_cast<int>(sequence.drafts.size());
+  batch.Add(ids, sequence.computed_len, &sequence.pages, outputs);
+  return outputs;
 }
 
 void Engine::TakePages(Sequence& sequence, int tokens) {
@@ -369,13 +463,37 @@ void Engine::FreePagesBelowWindow(Sequence& sequence) {
   }
 }
 
-void Engine::Accept(Sequence& sequence, absl::Span<const float> logits) {
+int Engine::Accept(Sequence& sequence, absl::Span<const float> logits, int rows) {
+  touched_.push_back(&sequence);
+  v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;
+  int accepted = 0;
+  while (reason == v1::FINISH_REASON_UNSPECIFIED) {
+    reason = AppendToken(
+        sequence, logits.subspan(int64_t{accepted} * options_.vocab_size, options_.vocab_size));
+    ++accepted;
+    if (accepted == rows || sequence.tokens.back() != sequence.drafts[accepted - 1]) break;
+    // The next row was computed from just this token.
+    if (reason == v1::FINISH_REASON_UNSPECIFIED) ++sequence.computed_len;
+  }
+  sequence.drafts_proposed += rows - 1;
+  sequence.drafts_accepted += accepted - 1;
+  if (rows > 1) {
+    sequence.acceptance.Add(rows - 1, accepted - 1);
+  } else {
+    sequence.acceptance.Skip();
+  }
+  sequence.drafts.clear();
+  PublishPages(sequence);
+  if (reason != v1::FINISH_REASON_UNSPECIFIED) Finish(sequence, reason);
+  return accepted;
+}
+
+v1::FinishReason Engine::AppendToken(Sequence& sequence, absl::Span<const float> logits) {
   const v1::Sampling& sampling = sequence.request.sampling();
   const int32_t id =
       Sample(logits, sampling, {sequence.tokens, sequence.prompt_count}, options_.suppressed_ids);
   sequence.tokens.push_back(id);
   if (sequence.first_token == absl::InfiniteFuture()) sequence.first_token = options_.clock();
-  touched_.push_back(&sequence);
   sequence.reply.add_tokens(static_cast<uint32_t>(id));
   if (sampling.want_logprobs()) {
     v1::TokenLogprobs* logprobs = sequence.reply.add_logprobs();
@@ -385,12 +503,44 @@ void Engine::Accept(Sequence& sequence, absl::Span<const float> logits) {
       logprobs->add_top_logprobs(top.logprob);
     }
   }
-  const auto& stops = sequence.request.stop_tokens();
-  if (std::find(stops.begin(), stops.end(), static_cast<uint32_t>(id)) != stops.end()) {
-    Finish(sequence, v1::FINISH_REASON_STOP);
-  } else if (static_cast<uint32_t>(sequence.generated_count()) >= sequence.request.tokens_max() ||
-             static_cast<int>(sequence.tokens.size()) >= options_.context_tokens_max) {
-    Finish(sequence, v1::FINISH_REASON_LENGTH);
+  if (absl::c_linear_search(sequence.request.stop_tokens(), static_cast<uint32_t>(id))) {
+    return v1::FINISH_REASON_STOP;
+  }
+  return TokensLeft(sequence) == 0 ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_UNSPECIFIED;
+}
+
+int Engine::TokensLeft(const Sequence& sequence) const {
+  const int64_t wanted = int64_t{sequence.request.tokens_max()} - sequence.generated_count();
+  const int64_t room = options_.context_tokens_max - static_cast<int64_t>(sequence.tokens.size());
+  return static_cast<int>(std::max<int64_t>(0, std::min(wanted, room)));
+}
+
+void Engine::Draft(absl::Span<Sequence* const> sequences, absl::Span<const int> state_rows,
+                   int prefill_rows) {
+  if (drafter_ == nullptr || sequences.empty()) return;
+  DraftSituation situation;
+  for (const Sequence* sequence : sequences) {
+    situation.acceptance.push_back(sequence->acceptance.share());
+  }
+  situation.other_rows = prefill_rows;
+  situation.drafts_max = drafter_->options().drafts_max;
+  situation.draft_rows_max = runner_.options().output_rows_max - options_.running_requests_max;
+  const int count = ChooseDraftCount(situation, step_costs_, draft_costs_);
+  if (count == 0) return;
+  std::vector<Drafter::Row> rows;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const Sequence& sequence = *sequences[i];
+    rows.push_back({sequence.tokens.back(), sequence.computed_len, &sequence.pages, state_rows[i]});
+  }
+  const absl::Time begin = options_.clock();
+  const std::vector<int32_t> drafts = drafter_->DraftBlocking(rows, runner_.output_states(), count);
+  draft_costs_.Add(static_cast<int>(rows.size()),
+                   absl::ToDoubleSeconds(options_.clock() - begin) / count);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    // One token comes without a draft.
+    const int useful = std::min(count, TokensLeft(*sequences[i]) - 1);
+    const auto first = drafts.begin() + static_cast<int64_t>(i) * count;
+    sequences[i]->drafts.assign(first, first + useful);
   }
 }
 
@@ -407,7 +557,9 @@ void Engine::Finish(Sequence& sequence, v1::FinishReason reason) {
   ledger->set_prefill_us(Microseconds(token - run));
   ledger->set_decode_us(Microseconds(now - token));
   ledger->set_prompt_tokens(sequence.prompt_count);
-  ledger->set_generated_tokens(sequence.generated_count());
+  ledger->set_generated_tokens(sequence.generated_count() - sequence.request.resume_from_size());
+  ledger->set_drafts_proposed(sequence.drafts_proposed);
+  ledger->set_drafts_accepted(sequence.drafts_accepted);
   ledger->set_cached_tokens(sequence.cached_tokens);
   ledger->set_preemptions(sequence.preemptions);
   if (std::find(touched_.begin(), touched_.end(), &sequence) == touched_.end()) {

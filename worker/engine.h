@@ -15,6 +15,8 @@
 #include "proto/page_key.h"
 #include "proto/worker.pb.h"
 #include "worker/batch.h"
+#include "worker/draft_policy.h"
+#include "worker/drafter.h"
 #include "worker/kv_cache.h"
 #include "worker/model_runner.h"
 #include "worker/scheduler.h"
@@ -54,8 +56,10 @@ struct EngineOptions {
 // deadline or error; and each of them gives its pages back. Tokens do not depend on what else runs.
 class Engine {
  public:
-  // `runner` and `cache` must outlive the engine, and belong to its thread from Start on.
-  Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache);
+  // `runner`, `cache` and `drafter` must outlive the engine, and belong to its thread from Start
+  // on. Without a drafter each step gives one token.
+  Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache,
+         Drafter* drafter = nullptr);
   // Ends what still runs as cancelled, then stops the thread.
   ~Engine();
   Engine(const Engine&) = delete;
@@ -100,6 +104,7 @@ class Engine {
   void TakeInbox() ABSL_LOCKS_EXCLUDED(mutex_);
   bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void EndCancelledAndLate();
+  void SortWaiting();
   void Step();
   SchedulerSnapshot Snapshot() const;
   // The chain of keys that a cached prefix of this sequence is looked up by: one key less than
@@ -110,10 +115,21 @@ class Engine {
   void Preempt(const StepPlan& plan, const std::vector<Sequence*>& order);
   void Admit(const StepPlan& plan, const std::vector<Sequence*>& order);
   void Compute(const StepPlan& plan, const std::vector<Sequence*>& order);
+  // Appends a sequence's next `tokens`, drafts included; gives back how many of them are output
+  // rows.
+  int AddToBatch(Sequence& sequence, int tokens, Batch& batch);
   void TakePages(Sequence& sequence, int tokens);
   void FreePages(Sequence& sequence);
   void FreePagesBelowWindow(Sequence& sequence);
-  void Accept(Sequence& sequence, absl::Span<const float> logits);
+  // Chooses tokens from `rows` rows of logits: the one after the newest token, then one after each
+  // draft, as long as the drafts are what was chosen. Gives back how many.
+  int Accept(Sequence& sequence, absl::Span<const float> logits, int rows);
+  // Chooses one; gives back why it is the last, if it is.
+  v1::FinishReason AppendToken(Sequence& sequence, absl::Span<const float> logits);
+  int TokensLeft(const Sequence& sequence) const;
+  // Guesses the next tokens of sequences that just got one, from the output row it came from.
+  void Draft(absl::Span<Sequence* const> sequences, absl::Span<const int> state_rows,
+             int prefill_rows);
   void Finish(Sequence& sequence, v1::FinishReason reason);
   void RemoveEnded();
   void Deliver();
@@ -122,6 +138,7 @@ class Engine {
   const EngineOptions options_;
   ModelRunner& runner_;
   KvCache& cache_;
+  Drafter* const drafter_;  // or null
   std::thread thread_;
 
   absl::Mutex mutex_;
@@ -133,12 +150,13 @@ class Engine {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   // The engine's thread alone.
-  std::deque<std::unique_ptr<Sequence>> running_;  // by admission
-  std::deque<std::unique_ptr<Sequence>> waiting_;  // by arrival; preempted ones at the head
+  std::deque<std::unique_ptr<Sequence>> running_;  // by priority, then admission
+  std::deque<std::unique_ptr<Sequence>> waiting_;  // as Precedes says, at each step's beginning
   std::vector<Cancellation> taken_cancellations_;  // of this step
   std::vector<Sequence*> touched_;                 // those with output of this step
   absl::Time step_begin_;
   double tokens_per_s_ = 0;  // a moving average over steps
+  StepCosts step_costs_, draft_costs_;
   bool announced_drain_ = false;
 };
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/time/time.h"
+
 namespace facet {
 
 // What the scheduler knows of one sequence.
@@ -19,10 +21,12 @@ struct SchedulerSequence {
   int32_t sliding_pages = 0;
   // Another sequence computes its next page right now; it waits for that rather than do it again.
   bool deferred = false;
+  int drafts = 0;    // guessed tokens after the last one, to be verified with it
+  int priority = 0;  // the greater, the sooner
 };
 
 struct SchedulerSnapshot {
-  // In order of precedence: those that run by admission, then those that wait by arrival.
+  // In order of precedence: those that run, then those that wait, each by Precedes.
   std::vector<SchedulerSequence> sequences;
   int32_t full_free = 0;
   int32_t sliding_free = 0;
@@ -31,25 +35,37 @@ struct SchedulerSnapshot {
 struct SchedulerLimits {
   int step_tokens_max = 512;      // rows of one step
   int running_requests_max = 64;  // sequences that hold pages at once
+  int draft_rows_max = 0;         // rows of one step that drafts may take
 };
+
+// Where a sequence stands among others that wait.
+struct Standing {
+  int priority = 0;
+  absl::Duration waited;            // since its arrival
+  absl::Duration time_to_deadline;  // absl::InfiniteDuration() without one
+};
+// Whether `a` goes before `b`: the greater priority, then the earlier deadline, then the earlier
+// arrival. Each half minute of waiting counts as one more of priority, so nobody starves.
+bool Precedes(const Standing& a, const Standing& b);
 
 // What to do in the next step. Indices are those of the snapshot.
 struct StepPlan {
   struct Run {
     int sequence;
-    int tokens;  // from computed_len on; at least 1
+    int tokens;  // from computed_len on; at least 1; of a decode, 1 and the drafts to verify
   };
   std::vector<Run> runs;
   std::vector<int>
       preempted;  // give all pages back first; they wait again, at the head of the queue
 };
 
-// Plans one step: a pure function. Each sequence with one token left to compute (a decode) gets it;
-// what is left of the step's tokens goes to prefills in order of precedence, in chunks. Where pages
-// run out, the last admitted sequence is preempted, so the first always goes on. A waiting
-// sequence is admitted when pages for all its tokens are free.
-// Guarantee: if any sequence has tokens to compute and fits into the empty pools, `runs` is not
-// empty. At most one run for each sequence.
+// Plans one step: a pure function. Each sequence with one token left to compute (a decode) gets it,
+// then its drafts as far as there is room; what is left of the step's tokens goes to prefills in
+// order of precedence, in chunks. Where pages run out, the last sequence in that order is
+// preempted, so the first always goes on. A waiting sequence is admitted when pages for all its
+// tokens are free; sequences of lower priority are preempted for it. Guarantee: if any sequence has
+// tokens to compute and fits into the empty pools, `runs` is not empty. At most one run for each
+// sequence.
 StepPlan PlanStep(const SchedulerSnapshot& snapshot, const SchedulerLimits& limits);
 
 }  // namespace facet

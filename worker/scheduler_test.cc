@@ -62,6 +62,50 @@ TEST(SchedulerTest, PrefillStopsWherePagesEnd) {
   EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 64 * 3 - 10)));
 }
 
+// Given decodes with drafts, expect the drafts after all decodes have their token, as far as the
+// step's tokens, the rows for drafts and the free pages go.
+TEST(SchedulerTest, DraftsFollowTheirDecode) {
+  const auto drafting = [](int computed_len, int drafts) {
+    SchedulerSequence sequence = Running(computed_len, computed_len + 1);
+    sequence.drafts = drafts;
+    return sequence;
+  };
+  const SchedulerSnapshot snapshot = {{drafting(10, 3), drafting(20, 3)}, 100, 100};
+  EXPECT_THAT(Runs(PlanStep(snapshot, {512, 8, 16})),
+              ElementsAre(std::pair(0, 4), std::pair(1, 4)));
+  EXPECT_THAT(Runs(PlanStep(snapshot, {512, 8, 4})), ElementsAre(std::pair(0, 4), std::pair(1, 2)));
+  EXPECT_THAT(Runs(PlanStep(snapshot, {3, 8, 16})), ElementsAre(std::pair(0, 2), std::pair(1, 1)));
+  // Position 62 is the last but one of a page, and no other page is free.
+  EXPECT_THAT(Runs(PlanStep({{drafting(62, 3)}, 0, 0}, {512, 8, 16})),
+              ElementsAre(std::pair(0, 2)));
+}
+
+// Given a waiting request of higher priority than some that run, expect the last of these to make
+// room for it; of equal priority, expect it to wait.
+TEST(SchedulerTest, PriorityPreemptsTheLower) {
+  SchedulerSnapshot snapshot = {{Running(64, 65), Running(100, 101), Waiting(64)}, 3, 3};
+  snapshot.sequences[0].priority = 1;
+  EXPECT_THAT(PlanStep(snapshot, {512, 2}).preempted, IsEmpty());
+  snapshot.sequences[2].priority = 1;
+  const StepPlan plan = PlanStep(snapshot, {512, 2});
+  EXPECT_THAT(plan.preempted, ElementsAre(1));
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 1), std::pair(2, 64)));
+  // Nobody is preempted for a request that would not fit even then.
+  snapshot.sequences[2].token_count = 64 * 20;
+  EXPECT_THAT(PlanStep(snapshot, {512, 2}).preempted, IsEmpty());
+}
+
+TEST(SchedulerTest, PrecedesByPriorityThenDeadlineThenArrival) {
+  const absl::Duration never = absl::InfiniteDuration();
+  const Standing plain = {0, absl::Seconds(1), never};
+  EXPECT_TRUE(Precedes({1, absl::ZeroDuration(), never}, plain));
+  EXPECT_TRUE(Precedes({0, absl::ZeroDuration(), absl::Seconds(5)}, plain));
+  EXPECT_TRUE(Precedes({0, absl::Seconds(2), never}, plain));
+  EXPECT_FALSE(Precedes(plain, plain));
+  // Two minutes of waiting weigh more than three of priority: nobody starves.
+  EXPECT_TRUE(Precedes({0, absl::Minutes(2), never}, {3, absl::Seconds(1), absl::Seconds(1)}));
+}
+
 // Given 20,000 random snapshots (seed 3), expect that plans keep within tokens and pages, run no
 // sequence twice, and always do something when there is something to do.
 TEST(SchedulerTest, PlansKeepTheBounds) {
@@ -73,14 +117,17 @@ TEST(SchedulerTest, PlansKeepTheBounds) {
       const int computed = random() % 300;
       snapshot.sequences.push_back(
           Running(computed, computed + 1 + random() % (random() % 2 ? 1 : 300)));
+      snapshot.sequences.back().drafts = random() % 4;
     }
     for (int i = 0; i < waiting; ++i) snapshot.sequences.push_back(Waiting(1 + random() % 400));
+    for (SchedulerSequence& sequence : snapshot.sequences) sequence.priority = random() % 3;
     snapshot.full_free = random() % 12;
     snapshot.sliding_free = random() % 12;
     const SchedulerLimits limits = {1 + static_cast<int>(random() % 200),
-                                    1 + static_cast<int>(random() % 6)};
+                                    1 + static_cast<int>(random() % 6),
+                                    static_cast<int>(random() % 8)};
     const StepPlan plan = PlanStep(snapshot, limits);
-    int tokens = 0, full = snapshot.full_free, sliding = snapshot.sliding_free;
+    int tokens = 0, draft_rows = 0, full = snapshot.full_free, sliding = snapshot.sliding_free;
     std::vector<int> seen;
     for (const int victim : plan.preempted) {
       EXPECT_TRUE(snapshot.sequences[victim].running);
@@ -91,7 +138,9 @@ TEST(SchedulerTest, PlansKeepTheBounds) {
     for (const StepPlan::Run& run : plan.runs) {
       const SchedulerSequence& sequence = snapshot.sequences[run.sequence];
       EXPECT_GE(run.tokens, 1);
-      EXPECT_LE(sequence.computed_len + run.tokens, sequence.token_count);
+      const int drafts = sequence.computed_len + run.tokens - sequence.token_count;
+      EXPECT_LE(drafts, sequence.token_count == sequence.computed_len + 1 ? sequence.drafts : 0);
+      draft_rows += std::max(0, drafts);
       const auto pages = [](int n) { return (n + kPageTokens - 1) / kPageTokens; };
       full -= pages(sequence.computed_len + run.tokens) - pages(sequence.computed_len);
       sliding -= pages(sequence.computed_len + run.tokens) - pages(sequence.computed_len);
@@ -100,6 +149,7 @@ TEST(SchedulerTest, PlansKeepTheBounds) {
       seen.push_back(run.sequence);
     }
     EXPECT_LE(tokens, limits.step_tokens_max);
+    EXPECT_LE(draft_rows, limits.draft_rows_max);
     EXPECT_GE(full, 0) << "round " << round;
     EXPECT_GE(sliding, 0) << "round " << round;
     if (running > 0 && snapshot.full_free + snapshot.sliding_free >= 2 && snapshot.full_free > 0 &&
