@@ -1,7 +1,8 @@
-// The law of serving under random schedules: arrivals, cancels, deadlines, shared prefixes,
-// preemptions and evictions, under a virtual clock, with the engine's invariants checked after each
-// step. Each request must give the tokens of its lone run, or a beginning of them where it was cut
-// short. FACET_SCHEDULES sets how many schedules are run, FACET_SEED where they start.
+// The law of serving under random schedules: arrivals, cancels, deadlines, priorities, shared
+// prefixes, preemptions, evictions, drafts and resumed answers, under a virtual clock, with the
+// engine's invariants checked after each step. Each request must give the tokens of its lone run,
+// or a beginning of them where it was cut short. FACET_SCHEDULES sets how many schedules are run,
+// FACET_SEED where they start.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +21,7 @@
 #include "worker/engine.h"
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
+#include "worker/testing/guessing_drafter.h"
 
 namespace facet {
 namespace {
@@ -41,6 +43,7 @@ struct Result {
   int finishes = 0;
   uint32_t preemptions = 0;
   uint32_t cached_tokens = 0;
+  uint32_t drafts_proposed = 0, drafts_accepted = 0;
 };
 
 // For one thread: the test drives the engine itself.
@@ -54,6 +57,8 @@ class Results final : public StepSink {
       result.finish_reason = output.reply.finish_reason();
       result.preemptions = output.reply.ledger().preemptions();
       result.cached_tokens = output.reply.ledger().cached_tokens();
+      result.drafts_proposed = output.reply.ledger().drafts_proposed();
+      result.drafts_accepted = output.reply.ledger().drafts_accepted();
       ++result.finishes;
       ++finished;
     }
@@ -66,6 +71,7 @@ struct Limits {
   int running_requests_max;
   int step_tokens_max;
   int64_t kv_bytes;
+  int drafts_max = 0;  // 0: no drafter
 };
 
 // A tiny random model and an engine that the test steps.
@@ -76,11 +82,17 @@ class Stepped {
     load.threads = 1;
     load.kv = {limits.kv_bytes, kContextTokens, limits.running_requests_max,
                limits.step_tokens_max};
+    if (limits.drafts_max > 0) load.assistant = "tests/testdata/golden/assistant.gguf";
+    load.drafts_max = limits.drafts_max;
     model_ =
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
     EngineOptions options = EngineOptionsFor(*model_);
     options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms); };
-    engine = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get());
+    if (limits.drafts_max > 0) {
+      drafter = std::make_unique<testing::GuessingDrafter>(model_->drafter.get(), 9);
+    }
+    engine =
+        std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get(), drafter.get());
   }
 
   void Step() {
@@ -99,6 +111,7 @@ class Stepped {
   std::unique_ptr<LoadedModel> model_;
 
  public:
+  std::unique_ptr<testing::GuessingDrafter> drafter;  // null without
   std::unique_ptr<Engine> engine;
 };
 
@@ -140,7 +153,7 @@ std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateReques
 
 struct Totals {
   int finished = 0, cut = 0;
-  int64_t preemptions = 0, cached_tokens = 0;
+  int64_t preemptions = 0, cached_tokens = 0, drafts_proposed = 0, drafts_accepted = 0;
 };
 
 // Plays one schedule.
@@ -148,10 +161,17 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
           const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
   std::mt19937 random(seed);
   const Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120),
-                         int64_t{2500 + static_cast<int>(random() % 6000)} << 10};
+                         int64_t{2500 + static_cast<int>(random() % 6000)} << 10,
+                         static_cast<int>(random() % 5)};
   Stepped stepped(limits);
+  for (size_t i = 0; i < requests.size() && stepped.drafter != nullptr; ++i) {
+    std::vector<int32_t> tokens(requests[i].prompt_tokens().begin(),
+                                requests[i].prompt_tokens().end());
+    tokens.insert(tokens.end(), lone[i].begin(), lone[i].end());
+    stepped.drafter->Tell(tokens);
+  }
   const int count = 4 + static_cast<int>(random() % 12);
-  std::vector<int> played;
+  std::vector<int> played, resumed;
   int submitted = 0;
   for (int step = 0; submitted < count || stepped.results->finished < count; ++step) {
     ASSERT_LT(step, kStepsMax) << "seed " << seed << " does not end";
@@ -159,6 +179,9 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
       const int which = static_cast<int>(random() % requests.size());
       v1::GenerateRequest request = requests[which];
       if (random() % 8 == 0) request.set_deadline_ms(1 + random() % 30);
+      request.set_priority(static_cast<int>(random() % 3) - 1);
+      resumed.push_back(random() % 4 == 0 ? static_cast<int>(random() % lone[which].size()) : 0);
+      request.mutable_resume_from()->Add(lone[which].begin(), lone[which].begin() + resumed.back());
       ASSERT_OK(stepped.engine->Submit(request, stepped.results, submitted++));
       played.push_back(which);
     }
@@ -171,7 +194,7 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
   EXPECT_EQ(stepped.pages_in_use(), 0) << "seed " << seed << ": pages leaked";
   for (int i = 0; i < count; ++i) {
     const Result& result = stepped.results->by_id[i];
-    std::vector<uint32_t> expected = lone[played[i]];
+    std::vector<uint32_t> expected(lone[played[i]].begin() + resumed[i], lone[played[i]].end());
     const bool whole = result.finish_reason == v1::FINISH_REASON_LENGTH;
     if (!whole) expected.resize(std::min(expected.size(), result.tokens.size()));
     EXPECT_EQ(result.tokens, expected) << "seed " << seed << " request " << i;
@@ -179,6 +202,8 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
     ++(whole ? totals.finished : totals.cut);
     totals.preemptions += result.preemptions;
     totals.cached_tokens += result.cached_tokens;
+    totals.drafts_proposed += result.drafts_proposed;
+    totals.drafts_accepted += result.drafts_accepted;
   }
 }
 
@@ -192,14 +217,18 @@ TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
   for (int i = 0; i < schedules && !::testing::Test::HasFailure(); ++i) {
     Play(static_cast<uint32_t>(first_seed + i), requests, lone, totals);
   }
-  std::printf("%d finished, %d cut short, %lld preemptions, %lld cached tokens\n", totals.finished,
-              totals.cut, static_cast<long long>(totals.preemptions),
-              static_cast<long long>(totals.cached_tokens));
+  std::printf(
+      "%d finished, %d cut short, %lld preemptions, %lld cached tokens, %lld of %lld drafts\n",
+      totals.finished, totals.cut, static_cast<long long>(totals.preemptions),
+      static_cast<long long>(totals.cached_tokens), static_cast<long long>(totals.drafts_accepted),
+      static_cast<long long>(totals.drafts_proposed));
   // A schedule that never preempts, cuts or shares would prove little.
   EXPECT_GT(totals.finished, 0);
   EXPECT_GT(totals.cut, 0);
   EXPECT_GT(totals.preemptions, 0);
   EXPECT_GT(totals.cached_tokens, 0);
+  EXPECT_GT(totals.drafts_accepted, totals.drafts_proposed / 4);
+  EXPECT_LT(totals.drafts_accepted, totals.drafts_proposed);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -15,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
+#include "worker/testing/guessing_drafter.h"
 
 namespace facet {
 namespace {
@@ -59,6 +61,10 @@ class Results final : public StepSink {
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&done), absl::Minutes(2))) << id;
     return results_[id];
   }
+  bool finished(uint64_t id) {
+    absl::MutexLock lock(&mutex_);
+    return results_[id].finishes > 0;
+  }
   void WaitForTokens(uint64_t id, size_t count) {
     const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
       const auto found = results_.find(id);
@@ -79,6 +85,7 @@ struct EngineShape {
   int step_tokens_max = 64;
   int64_t kv_bytes = 64 << 20;
   int context_tokens_max = 1024;
+  int drafts_max = 0;  // 0: no drafter
 };
 
 // A tiny random model with an engine on it.
@@ -89,6 +96,8 @@ class TestEngine {
     options.threads = 2;
     options.kv = {setup.kv_bytes, setup.context_tokens_max, setup.running_requests_max,
                   setup.step_tokens_max};
+    if (setup.drafts_max > 0) options.assistant = "tests/testdata/golden/assistant.gguf";
+    options.drafts_max = setup.drafts_max;
     auto loaded = LoadModel(kModel, options);
     EXPECT_OK(loaded);
     model = std::make_unique<LoadedModel>(*std::move(loaded));
@@ -99,7 +108,11 @@ class TestEngine {
       absl::MutexLock lock(&load_mutex);
       last_load = load;
     };
-    engine = std::make_unique<Engine>(engine_options, model->runner.get(), model->cache.get());
+    if (setup.drafts_max > 0) {
+      drafter = std::make_unique<testing::GuessingDrafter>(model->drafter.get(), 5);
+    }
+    engine = std::make_unique<Engine>(engine_options, model->runner.get(), model->cache.get(),
+                                      drafter.get());
   }
 
   Result Run(const v1::GenerateRequest& request, uint64_t id = 1) {
@@ -121,6 +134,7 @@ class TestEngine {
   std::unique_ptr<LoadedModel> model;
   absl::Mutex load_mutex;
   v1::Load last_load ABSL_GUARDED_BY(load_mutex);
+  std::unique_ptr<testing::GuessingDrafter> drafter;  // null without
   std::unique_ptr<Engine> engine;
 };
 
@@ -186,6 +200,148 @@ TEST(EngineTest, TokensDoNotDependOnCompany) {
     }
   }
   EXPECT_GT(preemptions, 0) << "the tight engine was not tight";
+}
+
+// The parts of a result that must not depend on drafts.
+void ExpectSameAnswer(const Result& result, const Result& plain) {
+  EXPECT_EQ(result.tokens, plain.tokens);
+  EXPECT_EQ(result.finish_reason, plain.finish_reason);
+  ASSERT_EQ(result.logprobs.size(), plain.logprobs.size());
+  for (size_t i = 0; i < plain.logprobs.size(); ++i) {
+    EXPECT_EQ(result.logprobs[i].SerializeAsString(), plain.logprobs[i].SerializeAsString());
+  }
+}
+
+// Given a drafter that is often right, expect fewer steps, and each request's tokens, log
+// probabilities and end as without one: greedy, sampled with a seed, with penalties, at stop ids.
+TEST(EngineTest, DraftsChangeNothingButTheSteps) {
+  std::vector<v1::GenerateRequest> requests = RandomRequests(24, 100, 40);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    v1::Sampling& sampling = *requests[i].mutable_sampling();
+    sampling.set_want_logprobs(i % 2 == 0);
+    sampling.set_top_logprobs(i % 2 == 0 ? 3 : 0);
+    if (i % 5 == 0) sampling.set_repetition_penalty(1.3f);
+    if (i % 5 == 1) sampling.set_presence_penalty(1.0f);
+  }
+  std::vector<Result> plain;
+  {
+    TestEngine test;
+    test.engine->Start();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      plain.push_back(test.Run(requests[i], i));
+      if (i % 6 != 3) continue;
+      requests[i].add_stop_tokens(plain[i].tokens[plain[i].tokens.size() / 2]);
+      plain[i] = test.Run(requests[i], 1000 + i);
+    }
+  }
+  EngineShape shape;
+  shape.drafts_max = 4;
+  TestEngine test(shape);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    std::vector<int32_t> tokens(requests[i].prompt_tokens().begin(),
+                                requests[i].prompt_tokens().end());
+    tokens.insert(tokens.end(), plain[i].tokens.begin(), plain[i].tokens.end());
+    test.drafter->Tell(tokens);
+  }
+  test.engine->Start();
+  uint32_t proposed = 0, accepted = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_OK(test.engine->Submit(requests[i], test.results, i));
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Result result = test.results->Wait(i);
+    ExpectSameAnswer(result, plain[i]);
+    EXPECT_LE(result.ledger.drafts_accepted(), result.ledger.drafts_proposed());
+    proposed += result.ledger.drafts_proposed();
+    accepted += result.ledger.drafts_accepted();
+  }
+  EXPECT_GT(accepted, 100);
+  EXPECT_LT(accepted, proposed);
+}
+
+// Given tokens that were given out already, expect the answer to go on after them, wherever it was
+// broken off, greedy and sampled.
+TEST(EngineTest, ResumesAnAnswer) {
+  TestEngine test;
+  test.engine->Start();
+  v1::GenerateRequest request = Request({2, 300, 410, 97}, 30);
+  for (const float temperature : {0.0f, 1.0f}) {
+    request.mutable_sampling()->set_temperature(temperature);
+    request.mutable_sampling()->set_seed(11);
+    request.mutable_sampling()->set_frequency_penalty(0.5f);
+    const Result whole = test.Run(request, 100);
+    for (const int broken : {1, 7, 29}) {
+      v1::GenerateRequest resumed = request;
+      resumed.mutable_resume_from()->Add(whole.tokens.begin(), whole.tokens.begin() + broken);
+      const Result rest = test.Run(resumed, 100 + broken);
+      EXPECT_EQ(rest.tokens,
+                std::vector<uint32_t>(whole.tokens.begin() + broken, whole.tokens.end()));
+      EXPECT_EQ(rest.finish_reason, whole.finish_reason);
+      EXPECT_EQ(rest.ledger.generated_tokens(), 30 - broken);
+    }
+  }
+}
+
+// Given one place and requests of three priorities that wait for it, expect the greater first.
+TEST(EngineTest, ServesByPriority) {
+  EngineShape shape;
+  shape.running_requests_max = 1;
+  TestEngine test(shape);
+  for (const int priority : {-1, 0, 5}) {
+    v1::GenerateRequest request = Request({2, 300}, 3);
+    request.set_priority(priority);
+    EXPECT_OK(test.engine->Submit(request, test.results, 10 + priority));
+  }
+  // Each has ended when the clock says so many steps: a prefill and two decodes.
+  std::vector<int> order;
+  for (int step = 0; step < 9; ++step) {
+    test.engine->RunOneStep();
+    for (const int priority : {-1, 0, 5}) {
+      if (test.results->finished(10 + priority) && !absl::c_linear_search(order, priority)) {
+        order.push_back(priority);
+      }
+    }
+  }
+  EXPECT_THAT(order, ElementsAre(5, 0, -1));
+}
+
+// Given a request that runs when one of greater priority comes and there is one place, expect it to
+// give way, and to end with the tokens of an undisturbed run.
+TEST(EngineTest, PriorityPreempts) {
+  EngineShape shape;
+  shape.running_requests_max = 1;
+  TestEngine test(shape);
+  const v1::GenerateRequest low = Request({2, 300}, 12);
+  EXPECT_OK(test.engine->Submit(low, test.results, 1));
+  for (int step = 0; step < 5; ++step) test.engine->RunOneStep();
+  v1::GenerateRequest high = Request({2, 301}, 3);
+  high.set_priority(1);
+  EXPECT_OK(test.engine->Submit(high, test.results, 2));
+  while (!test.results->finished(2)) test.engine->RunOneStep();
+  EXPECT_FALSE(test.results->finished(1));
+  while (!test.results->finished(1)) test.engine->RunOneStep();
+  const Result disturbed = test.results->Wait(1);
+  EXPECT_EQ(disturbed.ledger.preemptions(), 1);
+  EXPECT_OK(test.engine->Submit(low, test.results, 3));
+  while (!test.results->finished(3)) test.engine->RunOneStep();
+  EXPECT_EQ(disturbed.tokens, test.results->Wait(3).tokens);
+}
+
+// Given a clock that moves on, expect the ledger's times to add up to all that passed.
+TEST(EngineTest, LedgerTimesAddUp) {
+  TestEngine test;
+  test.now_ms = 5;
+  EXPECT_OK(test.engine->Submit(Request({2, 300}, 4), test.results, 1));
+  test.now_ms = 12;
+  while (!test.results->finished(1)) {
+    test.engine->RunOneStep();
+    test.now_ms += 10;
+  }
+  const v1::Ledger ledger = test.results->Wait(1).ledger;
+  EXPECT_EQ(ledger.queue_us(), 7000);
+  // Its last step ended before the clock moved once more.
+  EXPECT_EQ(ledger.queue_us() + ledger.prefill_us() + ledger.decode_us(),
+            static_cast<uint64_t>(test.now_ms - 10 - 5) * 1000);
 }
 
 // Given a stop id, expect the stream to end with it.
@@ -293,6 +449,25 @@ TEST(EngineTest, RefusesBadRequests) {
   request = Request({2}, 1);
   request.mutable_sampling()->set_temperature(std::nanf(""));
   expect(request, "temperature");
+  request = Request({2}, 3);
+  for (int i = 0; i < 3; ++i) request.add_resume_from(5);
+  expect(request, "resume_from has 3");
+  request = Request({2}, 3);
+  request.add_resume_from(2048);
+  expect(request, "resume_from[0] is 2048");
+  request = Request({2}, 3);
+  request.add_stop_tokens(7);
+  request.add_resume_from(7);
+  expect(request, "resume_from holds the stop token 7");
+  request = Request({2}, 1);
+  request.set_adapter("pirate");
+  expect(request, "adapter 'pirate'");
+  request = Request(std::vector<uint32_t>(130, 5), 1);
+  request.add_page_keys(std::string(16, 'x'));
+  expect(request, "page_keys[0]");
+  request = Request({2}, 1);
+  request.add_page_keys(std::string(16, 'x'));
+  expect(request, "page_keys has 1");
   request = Request({2}, 1);
   (*request.mutable_sampling()->mutable_logit_bias())[9999] = 1;
   expect(request, "logit_bias");
