@@ -11,6 +11,7 @@
 #include "base/grpc_log.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "base/status_macros.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -20,17 +21,12 @@
 #include "worker/engine_options.h"
 #include "worker/load_board.h"
 #include "worker/loaded_model.h"
+#include "worker/model_flags.h"
 #include "worker/worker_service.h"
 
-ABSL_FLAG(std::string, model, "", "GGUF file, or folder with config.json and safetensors.");
 ABSL_FLAG(std::string, model_name, "", "Name that clients ask for; the file's name if empty.");
 ABSL_FLAG(std::string, host, "127.0.0.1", "Address to listen on; 0.0.0.0 for all.");
 ABSL_FLAG(int, port, 9381, "gRPC port; 0 lets the kernel pick.");
-ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu.");
-ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: one for each processor.");
-ABSL_FLAG(std::string, cpu_path, "auto", "Instruction set of the CPU device: auto, avx2, avx512.");
-ABSL_FLAG(int, kv_cache_mib, 2048, "Memory for keys and values.");
-ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's, if it fits.");
 ABSL_FLAG(int, running_requests_max, 64, "Requests computed in one step.");
 ABSL_FLAG(int, waiting_requests_max, 256, "Requests that may wait; one more is refused.");
 ABSL_FLAG(int, step_tokens_max, 512, "Tokens computed in one step; longer prompts go in chunks.");
@@ -50,27 +46,20 @@ constexpr char kUsage[] =
 constexpr int kKeepaliveMinIntervalMs = 1000;
 
 absl::StatusOr<LoadedModel> Load() {
-  LoadOptions options;
-  options.device = absl::GetFlag(FLAGS_device);
-  options.threads = absl::GetFlag(FLAGS_threads);
-  options.cpu_path = absl::GetFlag(FLAGS_cpu_path);
-  options.kv.memory_bytes = int64_t{absl::GetFlag(FLAGS_kv_cache_mib)} << 20;
-  options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
+  ASSIGN_OR_RETURN(const std::string path, ModelPath());
+  LoadOptions options = LoadOptionsFromFlags();
   options.kv.running_requests_max = absl::GetFlag(FLAGS_running_requests_max);
   options.kv.step_tokens_max = absl::GetFlag(FLAGS_step_tokens_max);
-  if (absl::GetFlag(FLAGS_model).empty()) {
-    return absl::InvalidArgumentError("--model is missing: name a GGUF file or a model folder");
-  }
   if (options.kv.running_requests_max < 1 || options.kv.step_tokens_max < 1 ||
-      absl::GetFlag(FLAGS_kv_cache_mib) < 1 || absl::GetFlag(FLAGS_waiting_requests_max) < 1) {
+      options.kv.memory_bytes < 1 || absl::GetFlag(FLAGS_waiting_requests_max) < 1) {
     return absl::InvalidArgumentError(
         "--running_requests_max, --waiting_requests_max, --step_tokens_max and --kv_cache_mib "
         "must be at least 1");
   }
-  absl::StatusOr<LoadedModel> model = LoadModel(absl::GetFlag(FLAGS_model), options);
+  absl::StatusOr<LoadedModel> model = LoadModel(path, options);
   if (model.ok() && model->vocabulary == nullptr) {
     return absl::InvalidArgumentError(
-        absl::StrCat(absl::GetFlag(FLAGS_model), " has no tokenizer, so no text can be served"));
+        absl::StrCat(path, " has no tokenizer, so no text can be served"));
   }
   return model;
 }
@@ -90,12 +79,14 @@ int Fail(const absl::Status& status) {
 // What the memory is for, before any of it is touched.
 void PrintPlan(const LoadedModel& model) {
   const KvPlan& plan = model.cache->plan();
-  int64_t weights = 0;
-  for (const Tensor& tensor : model.file->tensors()) {
-    weights += static_cast<int64_t>(tensor.data.size());
-  }
-  std::printf("weights        %10.1f MiB, mapped from %s\n",
-              static_cast<double>(weights) / (1 << 20), model.file->path().c_str());
+  const auto print_file = [](const char* name, const ModelFile& file) {
+    int64_t bytes = 0;
+    for (const Tensor& tensor : file.tensors()) bytes += static_cast<int64_t>(tensor.data.size());
+    std::printf("%s %10.1f MiB, mapped from %s\n", name, static_cast<double>(bytes) / (1 << 20),
+                file.path().c_str());
+  };
+  print_file("weights       ", *model.file);
+  if (model.assistant_file != nullptr) print_file("drafter       ", *model.assistant_file);
   const auto print_pool = [](const char* name, int32_t pages, int64_t page_bytes) {
     std::printf("%s %10.1f MiB: %d pages of %d tokens, %.1f KiB each\n", name,
                 static_cast<double>(pages * page_bytes) / (1 << 20), pages, kPageTokens,
@@ -120,7 +111,7 @@ int Main() {
   }
   LoadBoard board;
   const EngineOptions options = MakeEngineOptions(*model, &board);
-  Engine engine(options, model->runner.get(), model->cache.get());
+  Engine engine(options, model->runner.get(), model->cache.get(), model->drafter.get());
   WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
                         &board);
 

@@ -15,10 +15,10 @@
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
-#include "ops/cli/model_flags.h"
 #include "router/prompt_builder.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
+#include "worker/model_flags.h"
 
 namespace facet {
 namespace {
@@ -140,7 +140,8 @@ class Generator {
 absl::Status Run(const std::vector<absl::string_view>&) {
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
   ASSIGN_OR_RETURN(auto served, DescribeLocally(model));
-  Engine engine(EngineOptionsFor(model), model.runner.get(), model.cache.get());
+  Engine engine(EngineOptionsFor(model), model.runner.get(), model.cache.get(),
+                model.drafter.get());
   engine.Start();
   Generator generator(&model, std::move(served), &engine);
   RETURN_IF_ERROR(ForEachInputLine(

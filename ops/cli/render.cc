@@ -7,7 +7,7 @@
 #include "model/vocabulary.h"
 #include "ops/cli/command.h"
 #include "ops/cli/json_lines.h"
-#include "ops/cli/model_flags.h"
+#include "worker/model_flags.h"
 
 namespace facet {
 namespace {

@@ -8,8 +8,8 @@
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
-#include "ops/cli/model_flags.h"
 #include "router/prompt_builder.h"
+#include "worker/model_flags.h"
 #include "worker/scorer.h"
 
 ABSL_FLAG(int, top, 0, "How many of the likeliest continuations to give at each position.");

@@ -8,10 +8,12 @@
 #include <climits>
 #include <csignal>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -25,7 +27,7 @@
 #include "ops/cli/child_process.h"
 #include "ops/cli/command.h"
 #include "ops/cli/free_port.h"
-#include "ops/cli/model_flags.h"
+#include "worker/model_flags.h"
 
 ABSL_FLAG(int, workers, 1, "Worker processes.");
 ABSL_FLAG(std::string, host, "127.0.0.1", "Address that clients reach; 0.0.0.0 for all.");
@@ -121,16 +123,11 @@ absl::Status Cluster::Start(const std::string& model) {
   std::vector<std::string> addresses;
   for (int i = 0; i < workers; ++i) {
     const int port = absl::GetFlag(FLAGS_worker_port);
-    ASSIGN_OR_RETURN(
-        const std::string ready,
-        StartChild(
-            worker_program,
-            {absl::StrCat("--model=", model), absl::StrCat("--port=", port == 0 ? 0 : port + i),
-             absl::StrCat("--threads=", ThreadsForEach(workers)),
-             absl::StrCat("--device=", absl::GetFlag(FLAGS_device)),
-             absl::StrCat("--cpu_path=", absl::GetFlag(FLAGS_cpu_path)),
-             absl::StrCat("--kv_cache_mib=", absl::GetFlag(FLAGS_kv_cache_mib)),
-             absl::StrCat("--context_tokens_max=", absl::GetFlag(FLAGS_context_tokens_max))}));
+    std::vector<std::string> flags = {absl::StrCat("--model=", model),
+                                      absl::StrCat("--port=", port == 0 ? 0 : port + i),
+                                      absl::StrCat("--threads=", ThreadsForEach(workers))};
+    absl::c_copy(ModelFlagArguments(), std::back_inserter(flags));
+    ASSIGN_OR_RETURN(const std::string ready, StartChild(worker_program, flags));
     ASSIGN_OR_RETURN(const int bound, PortIn(ready, "grpc_port"));
     // The router knows it by this port, so it comes back under the same.
     children_.back().process->arguments()[2] = absl::StrCat("--port=", bound);
@@ -234,6 +231,9 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
   }
   // Said here, once and with this command's flags, rather than by each child.
   RETURN_IF_ERROR(ModelFile::Open(model).status());
+  if (const std::string assistant = LoadOptionsFromFlags().assistant; !assistant.empty()) {
+    RETURN_IF_ERROR(ModelFile::Open(assistant).status());
+  }
   RETURN_IF_ERROR(CheckPorts());
   sigset_t child_signal;
   sigemptyset(&child_signal);
@@ -251,8 +251,10 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
 const Command kServeCommand = {
     "serve", "a router and workers on this machine",
     "facet serve MODEL [--workers=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
-    "[--threads=N] [--kv_cache_mib=2048] [--allowed_origins=*]: starts one router and the workers\n"
-    "as processes of their own, starts again what dies, and stops all on Ctrl-C. MODEL is a GGUF\n"
+    "[--threads=N] [--kv_cache_mib=2048] [--assistant=FILE] [--allowed_origins=*]: starts one "
+    "router\n"
+    "and the workers as processes of their own, starts again what dies, and stops all on Ctrl-C. "
+    "MODEL is a GGUF\n"
     "file or a model folder. Threads are for each worker; 0 shares the processors out.\n\n"
     "  facet serve facet-nano.gguf --workers=2",
     Run};

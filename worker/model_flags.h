@@ -1,24 +1,24 @@
-#ifndef FACET_OPS_CLI_MODEL_FLAGS_H_
-#define FACET_OPS_CLI_MODEL_FLAGS_H_
+#ifndef FACET_WORKER_MODEL_FLAGS_H_
+#define FACET_WORKER_MODEL_FLAGS_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/flags/declare.h"
 #include "absl/status/statusor.h"
 #include "worker/loaded_model.h"
 
-// The flags of every command that runs a model in its own process.
+// The flags of everything that loads a model: facet-worker, and the commands that run a model in
+// their own process. Those that no other file needs to look at are not declared here.
 ABSL_DECLARE_FLAG(std::string, model);
-ABSL_DECLARE_FLAG(std::string, device);
 ABSL_DECLARE_FLAG(int, threads);
-ABSL_DECLARE_FLAG(std::string, cpu_path);
-ABSL_DECLARE_FLAG(int, kv_cache_mib);
-ABSL_DECLARE_FLAG(int, context_tokens_max);
 
 namespace facet {
 
 inline constexpr char kModelFlagsUsage[] =
     "  --model=PATH            GGUF file, or folder with config.json and safetensors\n"
+    "  --assistant=PATH        the model's drafter, for several tokens a step\n"
+    "  --drafts_max=3          tokens that it may draft for one request in a step\n"
     "  --threads=N             threads; 0: one for each processor\n"
     "  --device=cpu            where to compute\n"
     "  --cpu_path=auto         instruction set: auto, avx2, avx512\n"
@@ -34,6 +34,10 @@ LoadOptions LoadOptionsFromFlags();
 // Loads --model with the other flags.
 absl::StatusOr<LoadedModel> LoadModelFromFlags();
 
+// The same flags but --model and --threads, as the command line of a child process that loads the
+// model: "--device=cpu", ...
+std::vector<std::string> ModelFlagArguments();
+
 }  // namespace facet
 
-#endif  // FACET_OPS_CLI_MODEL_FLAGS_H_
+#endif  // FACET_WORKER_MODEL_FLAGS_H_

@@ -1,12 +1,16 @@
-#include "ops/cli/model_flags.h"
+#include "worker/model_flags.h"
 
 #include <cstdint>
 
 #include "absl/flags/flag.h"
+#include "absl/flags/reflection.h"
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 ABSL_FLAG(std::string, model, "", "GGUF file, or folder with config.json and safetensors.");
+ABSL_FLAG(std::string, assistant, "", "The model's drafter, a file or folder; empty: none.");
+ABSL_FLAG(int, drafts_max, 3, "Tokens that the drafter may guess for one request in a step.");
 ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu.");
 ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: one for each processor.");
 ABSL_FLAG(std::string, cpu_path, "auto", "Instruction set of the CPU device: auto, avx2, avx512.");
@@ -30,12 +34,24 @@ LoadOptions LoadOptionsFromFlags() {
   options.cpu_path = absl::GetFlag(FLAGS_cpu_path);
   options.kv.memory_bytes = int64_t{absl::GetFlag(FLAGS_kv_cache_mib)} << 20;
   options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
+  options.assistant = absl::GetFlag(FLAGS_assistant);
+  options.drafts_max = absl::GetFlag(FLAGS_drafts_max);
   return options;
 }
 
 absl::StatusOr<LoadedModel> LoadModelFromFlags() {
   ASSIGN_OR_RETURN(const std::string path, ModelPath());
   return LoadModel(path, LoadOptionsFromFlags());
+}
+
+std::vector<std::string> ModelFlagArguments() {
+  std::vector<std::string> arguments;
+  for (const absl::string_view name :
+       {"assistant", "drafts_max", "device", "cpu_path", "kv_cache_mib", "context_tokens_max"}) {
+    arguments.push_back(
+        absl::StrCat("--", name, "=", absl::FindCommandLineFlag(name)->CurrentValue()));
+  }
+  return arguments;
 }
 
 }  // namespace facet
