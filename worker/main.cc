@@ -30,6 +30,11 @@ ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu.");
 ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: one for each processor.");
 ABSL_FLAG(std::string, cpu_path, "auto", "Instruction set of the CPU device: auto, avx2, avx512.");
 ABSL_FLAG(int, kv_cache_mib, 2048, "Memory for keys and values.");
+ABSL_FLAG(std::string, kv_format, "f32", "How keys and values are coded: f32, bf16, fp8, q8.");
+ABSL_FLAG(
+    std::string, kv_form, "plain",
+    "What full layers store of a token: plain (key and value) or narrow (value and the turned "
+    "part of the key).");
 ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's, if it fits.");
 ABSL_FLAG(int, running_requests_max, 64, "Requests computed in one step.");
 ABSL_FLAG(int, waiting_requests_max, 256, "Requests that may wait; one more is refused.");
@@ -54,6 +59,8 @@ absl::StatusOr<LoadedModel> Load() {
   options.device = absl::GetFlag(FLAGS_device);
   options.threads = absl::GetFlag(FLAGS_threads);
   options.cpu_path = absl::GetFlag(FLAGS_cpu_path);
+  options.kv_format = absl::GetFlag(FLAGS_kv_format);
+  options.kv_form = absl::GetFlag(FLAGS_kv_form);
   options.kv.memory_bytes = int64_t{absl::GetFlag(FLAGS_kv_cache_mib)} << 20;
   options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
   options.kv.running_requests_max = absl::GetFlag(FLAGS_running_requests_max);
@@ -96,13 +103,18 @@ void PrintPlan(const LoadedModel& model) {
   }
   std::printf("weights        %10.1f MiB, mapped from %s\n",
               static_cast<double>(weights) / (1 << 20), model.file->path().c_str());
-  const auto print_pool = [](const char* name, int32_t pages, int64_t page_bytes) {
-    std::printf("%s %10.1f MiB: %d pages of %d tokens, %.1f KiB each\n", name,
+  const auto print_pool = [](const char* name, const std::string& stored, int32_t pages,
+                             int64_t page_bytes) {
+    std::printf("%s %10.1f MiB: %d pages of %d tokens, %.1f KiB each, %lld B a token (%s)\n", name,
                 static_cast<double>(pages * page_bytes) / (1 << 20), pages, kPageTokens,
-                static_cast<double>(page_bytes) / 1024);
+                static_cast<double>(page_bytes) / 1024,
+                static_cast<long long>(page_bytes / kPageTokens), stored.c_str());
   };
-  print_pool("full layers   ", plan.full_pages, plan.full_page_bytes);
-  print_pool("sliding layers", plan.sliding_pages, plan.sliding_page_bytes);
+  const absl::string_view format = NameOf(plan.layout.format);
+  print_pool("full layers   ", absl::StrCat(format, " ", NameOf(plan.layout.form)), plan.full_pages,
+             plan.full_page_bytes);
+  print_pool("sliding layers", absl::StrCat(format, " plain"), plan.sliding_pages,
+             plan.sliding_page_bytes);
   std::printf("%lld tokens of context fit in all, at most %d in one sequence\n",
               static_cast<long long>(plan.full_pages) * kPageTokens, plan.context_tokens_max);
 }

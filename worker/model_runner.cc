@@ -94,14 +94,10 @@ absl::Status TextModelRunner::AllocateKind(bool sliding, LayerKind& kind) {
   kind.inverse_frequencies =
       InverseFrequencies(sliding ? config_.rope_theta_sliding : config_.rope_theta_full, head_dim);
   if (!sliding) {
-    // Dimensions whose divisor is huge do not turn; past the last that does, none need be looked
-    // at.
-    size_t turning = 0;
+    kind.inverse_frequencies.resize(FullRopePairs(weights_));
     for (size_t i = 0; i < kind.inverse_frequencies.size(); ++i) {
       kind.inverse_frequencies[i] /= weights_.rope_divisors[i];
-      if (weights_.rope_divisors[i] < 1e20f) turning = i + 1;
     }
-    kind.inverse_frequencies.resize(turning);
   }
   kind.rope.pairs = static_cast<int>(kind.inverse_frequencies.size());
   const int64_t rows = options_.rows_max;

@@ -130,6 +130,8 @@ absl::Status Cluster::Start(const std::string& model) {
              absl::StrCat("--device=", absl::GetFlag(FLAGS_device)),
              absl::StrCat("--cpu_path=", absl::GetFlag(FLAGS_cpu_path)),
              absl::StrCat("--kv_cache_mib=", absl::GetFlag(FLAGS_kv_cache_mib)),
+             absl::StrCat("--kv_format=", absl::GetFlag(FLAGS_kv_format)),
+             absl::StrCat("--kv_form=", absl::GetFlag(FLAGS_kv_form)),
              absl::StrCat("--context_tokens_max=", absl::GetFlag(FLAGS_context_tokens_max))}));
     ASSIGN_OR_RETURN(const int bound, PortIn(ready, "grpc_port"));
     // The router knows it by this port, so it comes back under the same.
@@ -251,9 +253,12 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
 const Command kServeCommand = {
     "serve", "a router and workers on this machine",
     "facet serve MODEL [--workers=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
-    "[--threads=N] [--kv_cache_mib=2048] [--allowed_origins=*]: starts one router and the workers\n"
-    "as processes of their own, starts again what dies, and stops all on Ctrl-C. MODEL is a GGUF\n"
-    "file or a model folder. Threads are for each worker; 0 shares the processors out.\n\n"
+    "[--threads=N] [--kv_cache_mib=2048] [--kv_format=f32] [--kv_form=plain] "
+    "[--allowed_origins=*]:\n"
+    "starts one router and the workers as processes of their own, starts again what dies, and "
+    "stops\n"
+    "all on Ctrl-C. MODEL is a GGUF file or a model folder. Threads are for each worker; 0 shares\n"
+    "the processors out.\n\n"
     "  facet serve facet-nano.gguf --workers=2",
     Run};
 
