@@ -8,12 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "base/tensor_type.h"
+#include "kernels/kv_layer.h"
 
 namespace facet {
-
-// Tokens of a KV page. Attention sums in blocks aligned to pages, so this is part of the
-// arithmetic.
-inline constexpr int kPageTokens = 64;
 
 // A matrix of weights as a device holds it: `rows` outputs by `columns` inputs.
 struct Weight {
@@ -21,15 +18,6 @@ struct Weight {
   int64_t rows = 0;
   int64_t columns = 0;
   const void* data = nullptr;  // device, [rows, columns] in blocks of `type`
-};
-
-// The keys and values of one layer: pages of 64 tokens, of which a sequence's page table names
-// some.
-struct KvLayer {
-  float* keys = nullptr;    // device, [pages, kv_heads, 64, head_dim]
-  float* values = nullptr;  // device, [pages, kv_heads, 64, head_dim]
-  int kv_heads = 0;
-  int head_dim = 0;
 };
 
 // Which keys each row of a batch writes and sees, in one of the two pools. All on the device.
@@ -66,7 +54,8 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  // "cpu f32 1": devices with equal names give equal results bit for bit.
+  // "cpu f32 2": devices with equal names give equal results bit for bit, over layers of equal form
+  // and format.
   virtual std::string numerics_class() const = 0;
 
   // RESOURCE_EXHAUSTED says how much was asked for.
@@ -94,8 +83,9 @@ class Device {
   // out [rows, weight.rows] = x [rows, weight.columns] * weight^T.
   virtual void MatMul(const float* x, const Weight& weight, int rows, float* out) = 0;
 
-  // Normalises and turns queries and keys, and writes keys and values into their pages. Without a
-  // key it does this for the queries alone.
+  // Normalises and turns queries and keys, and writes keys and values into their pages, as the
+  // layer's form and format say. Without a key it does this for the queries alone. REQUIRES: in the
+  // narrow form, `value` is null, and the layer's pairs and key_norm are those given here.
   struct QueryKeyValue {
     float* query = nullptr;             // [rows, query_heads, head_dim]; normed and turned in place
     float* key = nullptr;               // [rows, kv_heads, head_dim]; overwritten; may be null
@@ -108,7 +98,8 @@ class Device {
   virtual void NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, const KvRows& rows,
                              const KvLayer& layer) = 0;
 
-  // out[r, h] = softmax(query[r, h] . keys) values over the keys that row r sees, unscaled.
+  // out[r, h] = softmax(query[r, h] . keys) values over the keys that row r sees, unscaled. `query`
+  // is as NormRopeStore leaves it, whatever the layer's form.
   // REQUIRES: first_key <= last_key, and these keys are stored.
   virtual void Attend(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
                       float* out) = 0;

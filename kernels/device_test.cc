@@ -192,27 +192,53 @@ TEST(NumericsClassTest, InstructionSetsAgreeBitForBit) {
   }
 }
 
+constexpr KvFormat kKvFormatList[] = {KvFormat::kF32, KvFormat::kBf16, KvFormat::kFp8,
+                                      KvFormat::kQ8};
+
 // A layer's cache and a batch of rows from several sequences, with pages in random order.
-class AttentionTest : public ::testing::TestWithParam<const char*> {
+class AttentionTest : public ::testing::TestWithParam<std::tuple<const char*, KvFormat, KvForm>> {
  protected:
-  static constexpr int kQueryHeads = 4, kKvHeads = 2, kHeadDim = 32, kPages = 24, kStride = 8;
+  static constexpr int kQueryHeads = 16, kKvHeads = 2, kHeadDim = 64, kPairs = 8, kPages = 24;
+  static constexpr int kStride = 8, kQuerySize = kQueryHeads * kHeadDim;
 
   AttentionTest() : random_(10) {
-    keys_ = RandomFloats(random_, kPages * kKvHeads * kPageTokens * kHeadDim);
-    values_ = RandomFloats(random_, keys_.size());
     for (int page = 0; page < kPages; ++page) page_tables_.push_back(page);
     std::shuffle(page_tables_.begin(), page_tables_.end(), random_);
     query_norm_ = RandomFloats(random_, kHeadDim);
     key_norm_ = RandomFloats(random_, kHeadDim);
+    pages_ = RandomPages(Format());
   }
+
+  static const char* Path() { return std::get<0>(GetParam()); }
+  static KvFormat Format() { return std::get<1>(GetParam()); }
+  static KvForm Form() { return std::get<2>(GetParam()); }
 
   void AddRow(int sequence, int position, int first_key) {
     sequence_.push_back(sequence);
     position_.push_back(position);
     first_key_.push_back(first_key);
   }
-  KvLayer Layer(std::vector<float>& keys, std::vector<float>& values) const {
-    return {keys.data(), values.data(), kKvHeads, kHeadDim};
+  int row_count() const { return static_cast<int>(position_.size()); }
+  KvLayer Layer(KvFormat format, std::vector<uint8_t>& pages) const {
+    KvLayer layer;
+    layer.format = format;
+    layer.form = Form();
+    layer.kv_heads = kKvHeads;
+    layer.head_dim = kHeadDim;
+    layer.turned_pairs = kPairs;
+    layer.key_norm = key_norm_.data();
+    layer.pages = pages.data();
+    return layer;
+  }
+  std::vector<uint8_t> RandomPages(KvFormat format) {
+    std::vector<uint8_t> none;
+    const KvLayer layer = Layer(format, none);
+    std::vector<uint8_t> pages(kPages * layer.page_bytes());
+    for (size_t at = 0; at < pages.size(); at += layer.row_bytes()) {
+      const std::vector<float> row = RandomFloats(random_, layer.row_values());
+      EncodeKv(format, row.data(), layer.row_values(), &pages[at]);
+    }
+    return pages;
   }
   KvRows Rows(int first, int count) const {
     return {count,
@@ -224,22 +250,40 @@ class AttentionTest : public ::testing::TestWithParam<const char*> {
             kStride};
   }
   std::vector<float> Attend(Device& device, const std::vector<float>& query, int first, int count) {
-    std::vector<float> out(count * kQueryHeads * kHeadDim, NAN);
-    device.Attend(query.data() + first * kQueryHeads * kHeadDim, kQueryHeads, Rows(first, count),
-                  Layer(keys_, values_), out.data());
+    std::vector<float> out(count * kQuerySize, NAN);
+    device.Attend(query.data() + first * kQuerySize, kQueryHeads, Rows(first, count),
+                  Layer(Format(), pages_), out.data());
     return out;
+  }
+  // The rows together, against the reference and AVX2; then each row alone, and any two halves.
+  void ExpectReferenceAndLaw(const std::vector<float>& query) {
+    const int rows = row_count();
+    const auto device = Cpu(Path(), 2);
+    const std::vector<float> out = Attend(*device, query, 0, rows);
+    ExpectNear(out, Attend(*MakeReferenceDevice(), query, 0, rows), 2e-6f);
+    EXPECT_EQ(out, Attend(*Cpu("avx2", 3), query, 0, rows)) << "not the bits of AVX2";
+    const auto alone = Cpu(Path(), 1);
+    for (int r = 0; r < rows; ++r) {
+      const std::vector<float> row = Attend(*alone, query, r, 1);
+      ASSERT_EQ(std::memcmp(row.data(), &out[r * kQuerySize], kQuerySize * sizeof(float)), 0) << r;
+    }
+    for (int split = 1; split < rows; split += 7) {
+      std::vector<float> halves = Attend(*device, query, 0, split);
+      const std::vector<float> second = Attend(*device, query, split, rows - split);
+      halves.insert(halves.end(), second.begin(), second.end());
+      ASSERT_EQ(halves, out) << "split at " << split;
+    }
   }
 
   std::mt19937 random_;
-  std::vector<float> keys_, values_, query_norm_, key_norm_;
+  std::vector<uint8_t> pages_;
+  std::vector<float> query_norm_, key_norm_;
   std::vector<int32_t> page_tables_, position_, sequence_, first_key_;
 };
 
 // Given contexts that begin and end inside, at and past page borders, expect the reference's
 // result, and each row to have the bits it has alone.
 TEST_P(AttentionTest, MatchesTheReferenceAndEachRowAlone) {
-  const auto device = MakeCpuDevice({2, GetParam()});
-  ASSERT_OK(device);
   for (int sequence = 0; sequence < 3; ++sequence) {
     for (const int position : {0, 1, 62, 63, 64, 65, 200, 511}) {
       AddRow(sequence, position, 0);
@@ -247,49 +291,97 @@ TEST_P(AttentionTest, MatchesTheReferenceAndEachRowAlone) {
       AddRow(sequence, position, std::max(0, position - 63));
     }
   }
-  const int rows = static_cast<int>(position_.size());
-  const std::vector<float> query = RandomFloats(random_, rows * kQueryHeads * kHeadDim);
-  const std::vector<float> out = Attend(**device, query, 0, rows);
-  ExpectNear(out, Attend(*MakeReferenceDevice(), query, 0, rows), 2e-6f);
-  const auto alone = Cpu(GetParam(), 1);
-  for (int r = 0; r < rows; ++r) {
-    const std::vector<float> row = Attend(*alone, query, r, 1);
-    ASSERT_EQ(std::memcmp(row.data(), &out[r * row.size()], row.size() * sizeof(float)), 0) << r;
+  ExpectReferenceAndLaw(RandomFloats(random_, row_count() * kQuerySize));
+}
+
+// Given chunks of prompts, of which each row sees one key more or its own window, between decodes
+// of other sequences, expect the same.
+TEST_P(AttentionTest, ChunksAndDecodesMatchTheReferenceAndEachRowAlone) {
+  AddRow(0, 300, 0);
+  for (int position = 100; position < 170; ++position) AddRow(1, position, 0);
+  AddRow(2, 77, 14);
+  for (int position = 40; position < 75; ++position)
+    AddRow(2, position, std::max(0, position - 31));
+  ExpectReferenceAndLaw(RandomFloats(random_, row_count() * kQuerySize));
+}
+
+// Given NaN in the places of a page that a row does not see, expect its result unchanged: what an
+// earlier owner left there never shows.
+TEST_P(AttentionTest, UnseenKeysNeverShow) {
+  for (int position = 70; position < 100; ++position) AddRow(0, position, position - 20);
+  const std::vector<float> query = RandomFloats(random_, row_count() * kQuerySize);
+  const auto device = Cpu(Path(), 2);
+  const std::vector<float> before = Attend(*device, query, 0, row_count());
+  const KvLayer layer = Layer(Format(), pages_);
+  const std::vector<float> nan(layer.row_values(), NAN);
+  for (int position = 0; position < 192; ++position) {
+    if (position >= 50 && position < 100) continue;
+    for (int head = 0; head < kKvHeads; ++head) {
+      EncodeKv(Format(), nan.data(), layer.row_values(),
+               layer.pages + page_tables_[position / kPageTokens] * layer.page_bytes() +
+                   (head * kPageTokens + position % kPageTokens) * layer.row_bytes());
+    }
   }
+  EXPECT_EQ(before, Attend(*device, query, 0, row_count()));
 }
 
 // Given queries, keys and values of several rows, expect them normed, turned and stored as the
-// reference does it, with and without a value projection.
+// reference does it, with and without a value projection; in other formats, the codes of these.
 TEST_P(AttentionTest, NormsTurnsAndStores) {
-  const auto device = MakeCpuDevice({2, GetParam()});
+  const auto device = MakeCpuDevice({2, Path()});
   ASSERT_OK(device);
   for (int r = 0; r < 70; ++r) AddRow(r / 40, 60 + r % 40, 0);
-  const int rows = static_cast<int>(position_.size()), pairs = 8;
+  const int rows = row_count();
   std::vector<float> cosines, sines;
-  for (int i = 0; i < rows * pairs; ++i) {
+  for (int i = 0; i < rows * kPairs; ++i) {
     cosines.push_back(std::cos(0.37f * static_cast<float>(i)));
     sines.push_back(std::sin(0.37f * static_cast<float>(i)));
   }
-  const RopeTable rope = {cosines.data(), sines.data(), pairs};
-  const std::vector<float> query = RandomFloats(random_, rows * kQueryHeads * kHeadDim);
+  const RopeTable rope = {cosines.data(), sines.data(), kPairs};
+  const std::vector<float> query = RandomFloats(random_, rows * kQuerySize);
   const std::vector<float> key = RandomFloats(random_, rows * kKvHeads * kHeadDim);
   const std::vector<float> value = RandomFloats(random_, int64_t{rows} * kKvHeads * kHeadDim);
   for (const bool with_value : {true, false}) {
-    const auto run = [&](Device& runner) {
-      std::vector<float> q = query, k = key, stored_keys = keys_, stored_values = values_;
-      runner.NormRopeStore({q.data(), k.data(), with_value ? value.data() : nullptr,
+    if (with_value && Form() == KvForm::kNarrow) continue;
+    std::vector<float> turned;
+    const auto run = [&](Device& runner, KvFormat format) {
+      std::vector<float> k = key;
+      turned = query;
+      std::vector<uint8_t> pages(kPages * Layer(format, pages_).page_bytes());
+      runner.NormRopeStore({turned.data(), k.data(), with_value ? value.data() : nullptr,
                             query_norm_.data(), key_norm_.data(), kQueryHeads, 1e-6f},
-                           rope, Rows(0, rows), Layer(stored_keys, stored_values));
-      q.insert(q.end(), stored_keys.begin(), stored_keys.end());
-      q.insert(q.end(), stored_values.begin(), stored_values.end());
-      return q;
+                           rope, Rows(0, rows), Layer(format, pages));
+      return pages;
     };
-    ExpectNear(run(**device), run(*MakeReferenceDevice()), 1e-6f);
+    const auto floats = [](const std::vector<uint8_t>& bytes) {
+      std::vector<float> values(bytes.size() / sizeof(float));
+      std::memcpy(values.data(), bytes.data(), bytes.size());
+      return values;
+    };
+    const std::vector<float> expected = floats(run(*MakeReferenceDevice(), KvFormat::kF32));
+    const std::vector<float> expected_query = turned;
+    const std::vector<float> stored = floats(run(**device, KvFormat::kF32));
+    ExpectNear(stored, expected, 1e-6f);
+    ExpectNear(turned, expected_query, 1e-6f);
+    const std::vector<uint8_t> coded = run(**device, Format());
+    const KvLayer layer = Layer(Format(), pages_);
+    std::vector<uint8_t> row(layer.row_bytes());
+    for (size_t i = 0; i * layer.row_values() < stored.size(); ++i) {
+      EncodeKv(Format(), &stored[i * layer.row_values()], layer.row_values(), row.data());
+      ASSERT_EQ(std::memcmp(row.data(), &coded[i * layer.row_bytes()], row.size()), 0) << i;
+    }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, AttentionTest, ::testing::ValuesIn(Paths()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, AttentionTest,
+                         ::testing::Combine(::testing::ValuesIn(Paths()),
+                                            ::testing::ValuesIn(kKvFormatList),
+                                            ::testing::Values(KvForm::kPlain, KvForm::kNarrow)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)) + "_" +
+                                  std::string(NameOf(std::get<1>(info.param))) + "_" +
+                                  std::string(NameOf(std::get<2>(info.param)));
+                         });
 
 class ElementwiseTest : public ::testing::TestWithParam<const char*> {};
 

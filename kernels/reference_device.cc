@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -39,10 +40,12 @@ void RotateHead(float* head, int head_dim, const RopeTable& rope, int row) {
   }
 }
 
-int64_t Offset(const KvRows& rows, const KvLayer& layer, int row, int position, int head) {
+// The coded row of one token and head.
+uint8_t* StoredRow(const KvRows& rows, const KvLayer& layer, int row, int position, int head) {
   const int32_t* pages = rows.page_tables + int64_t{rows.sequence[row]} * rows.page_table_stride;
   const int64_t page = pages[position / kPageTokens];
-  return ((page * layer.kv_heads + head) * kPageTokens + position % kPageTokens) * layer.head_dim;
+  return layer.pages + page * layer.page_bytes() +
+         (int64_t{head} * kPageTokens + position % kPageTokens) * layer.row_bytes();
 }
 
 class ReferenceDevice final : public Device {
@@ -112,11 +115,17 @@ class ReferenceDevice final : public Device {
       }
       for (int h = 0; qkv.key != nullptr && h < layer.kv_heads; ++h) {
         const int64_t at = (int64_t{r} * layer.kv_heads + h) * head_dim;
-        const float* value = qkv.value == nullptr ? qkv.key : qkv.value;
-        const int64_t offset = Offset(rows, layer, r, rows.position[r], h);
-        NormRow(value + at, nullptr, head_dim, qkv.epsilon, layer.values + offset);
-        NormRow(qkv.key + at, qkv.key_norm, head_dim, qkv.epsilon, layer.keys + offset);
-        RotateHead(layer.keys + offset, head_dim, rope, r);
+        std::vector<float> key(head_dim), value(head_dim), row(layer.row_values());
+        NormRow((qkv.value == nullptr ? qkv.key : qkv.value) + at, nullptr, head_dim, qkv.epsilon,
+                value.data());
+        NormRow(qkv.key + at, qkv.key_norm, head_dim, qkv.epsilon, key.data());
+        RotateHead(key.data(), head_dim, rope, r);
+        for (int d = 0; d < head_dim; ++d) {
+          row[layer.ValueIndex(d)] = value[d];
+          if (layer.form == KvForm::kPlain || layer.Turned(d)) row[layer.KeyIndex(d)] = key[d];
+        }
+        EncodeKv(layer.format, row.data(), layer.row_values(),
+                 StoredRow(rows, layer, r, rows.position[r], h));
       }
     }
   }
@@ -164,24 +173,29 @@ class ReferenceDevice final : public Device {
  private:
   static void AttendHead(const float* query, const KvRows& rows, const KvLayer& layer, int r,
                          int kv_head, float* out) {
-    std::vector<double> scores;
+    std::vector<double> scores, sums(layer.head_dim);
+    std::vector<std::vector<float>> stored;
     for (int key = rows.first_key[r]; key <= rows.last_key[r]; ++key) {
-      const float* stored = layer.keys + Offset(rows, layer, r, key, kv_head);
+      std::vector<float> row(layer.row_values());
+      DecodeKv(layer.format, StoredRow(rows, layer, r, key, kv_head), layer.row_values(),
+               row.data());
       double score = 0;
-      for (int d = 0; d < layer.head_dim; ++d) score += double{query[d]} * stored[d];
+      for (int d = 0; d < layer.head_dim; ++d) {
+        const bool from_value = layer.form == KvForm::kNarrow && !layer.Turned(d);
+        score += double{query[d]} * row[layer.KeyIndex(d)] * (from_value ? layer.key_norm[d] : 1.0);
+      }
       scores.push_back(score);
+      stored.push_back(std::move(row));
     }
     const double maximum = *std::max_element(scores.begin(), scores.end());
     double sum = 0;
     for (double& score : scores) sum += score = std::exp(score - maximum);
-    for (int d = 0; d < layer.head_dim; ++d) {
-      double value = 0;
-      for (size_t i = 0; i < scores.size(); ++i) {
-        const int key = rows.first_key[r] + static_cast<int>(i);
-        value += scores[i] / sum * layer.values[Offset(rows, layer, r, key, kv_head) + d];
+    for (size_t i = 0; i < scores.size(); ++i) {
+      for (int d = 0; d < layer.head_dim; ++d) {
+        sums[d] += scores[i] / sum * stored[i][layer.ValueIndex(d)];
       }
-      out[d] = static_cast<float>(value);
     }
+    for (int d = 0; d < layer.head_dim; ++d) out[d] = static_cast<float>(sums[d]);
   }
 };
 

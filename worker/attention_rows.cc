@@ -10,9 +10,6 @@
 namespace facet {
 namespace {
 
-// A divisor this large turns nothing.
-constexpr float kTurningDivisorMax = 1e20f;
-
 // theta^(-2 i / head_dim), as transformers computes it in modeling_rope_utils.
 std::vector<float> InverseFrequencies(const Weights& weights, bool sliding) {
   const TextConfig& config = weights.config;
@@ -26,13 +23,8 @@ std::vector<float> InverseFrequencies(const Weights& weights, bool sliding) {
     frequencies[i] = static_cast<float>(1.0 / std::pow(theta, 2.0 * i / head_dim));
   }
   if (sliding) return frequencies;
-  // Past the last dimension that turns, none need be looked at.
-  size_t turning = 0;
-  for (size_t i = 0; i < frequencies.size(); ++i) {
-    frequencies[i] /= weights.rope_divisors[i];
-    if (weights.rope_divisors[i] < kTurningDivisorMax) turning = i + 1;
-  }
-  frequencies.resize(turning);
+  frequencies.resize(FullRopePairs(weights));
+  for (size_t i = 0; i < frequencies.size(); ++i) frequencies[i] /= weights.rope_divisors[i];
   return frequencies;
 }
 

@@ -29,7 +29,7 @@ v1::DescribeReply DescribeWorker(const LoadedModel& model, const EngineOptions& 
   reply.set_model_name(model_name.empty() ? NameOfPath(model.file->path()) : model_name);
   reply.set_model_digest(ModelDigest(*model.file));
   reply.set_metadata_gguf(WriteGgufMetadata(model.file->metadata()));
-  reply.set_numerics_class(model.device->numerics_class());
+  reply.set_numerics_class(model.numerics_class());
   reply.set_page_tokens(kPageTokens);
   reply.set_context_tokens_max(options.context_tokens_max);
   reply.set_running_requests_max(options.running_requests_max);

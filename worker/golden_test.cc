@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -20,6 +21,7 @@
 #include "model/json.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
+#include "model/tokenizer.h"
 #include "worker/loaded_model.h"
 #include "worker/scorer.h"
 
@@ -66,10 +68,13 @@ class Arrays {
   std::map<std::string, SafetensorsTensor> tensors_;
 };
 
-LoadedModel Load(const std::string& name, const std::string& cpu_path = "auto") {
+LoadedModel Load(const std::string& name, const std::string& cpu_path = "auto",
+                 absl::string_view kv_format = "f32", absl::string_view kv_form = "plain") {
   LoadOptions options;
   options.threads = 2;
   options.cpu_path = cpu_path;
+  options.kv_format = std::string(kv_format);
+  options.kv_form = std::string(kv_form);
   options.kv.memory_bytes = 64 << 20;
   auto model = LoadModel(kFolder + name, options);
   EXPECT_OK(model);
@@ -94,28 +99,50 @@ void GiveBack(LoadedModel& model, const PageTables& pages) {
   for (const int32_t page : pages.sliding) model.cache->pages().Release(KvPool::kSliding, page);
 }
 
-// The reference's best eight at every position have the log probabilities that it says.
-void ExpectTopLogprobs(LoadedModel& model, const std::vector<int32_t>& ids, const Arrays& golden,
-                       const std::string& name) {
+// How far log probabilities are from the reference's, over its best eight at every position.
+struct Difference {
+  float greatest = 0;
+  double sum = 0;
+  int count = 0;
+  double mean() const { return sum / count; }
+};
+
+void Compare(LoadedModel& model, const std::vector<int32_t>& ids, const Arrays& golden,
+             const std::string& name, Difference* difference, Score* score) {
   const int vocab_size = model.config().vocab_size;
-  ASSERT_OK_AND_ASSIGN(const Score score,
+  ASSERT_OK_AND_ASSIGN(*score,
                        BlockingScore(*model.runner, *model.cache, vocab_size, ids, vocab_size));
   const std::vector<int32_t> top_ids = golden.Get<int32_t>(name + ".top_ids");
   const std::vector<float> top_logprobs = golden.Get<float>(name + ".top_logprobs");
   ASSERT_EQ(top_ids.size(), ids.size() * 8);
-  float worst = 0;
   for (size_t t = 0; t < ids.size(); ++t) {
     std::vector<float> by_id(vocab_size);
-    for (const TokenLogprob& top : score.top[t]) by_id[top.id] = top.logprob;
-    for (int i = 0; i < 8; ++i) {
-      worst = std::max(worst, std::abs(by_id[top_ids[t * 8 + i]] - top_logprobs[t * 8 + i]));
+    for (const TokenLogprob& top : score->top[t]) by_id[top.id] = top.logprob;
+    for (size_t i = t * 8; i < t * 8 + 8; ++i) {
+      const float distance = std::abs(by_id[top_ids[i]] - top_logprobs[i]);
+      difference->greatest = std::max(difference->greatest, distance);
+      difference->sum += distance;
+      ++difference->count;
     }
+  }
+}
+
+// The reference's best eight at every position have the log probabilities that it says, and its
+// best is ours where it leads.
+void ExpectTopLogprobs(LoadedModel& model, const std::vector<int32_t>& ids, const Arrays& golden,
+                       const std::string& name) {
+  Difference difference;
+  Score score;
+  ASSERT_NO_FATAL_FAILURE(Compare(model, ids, golden, name, &difference, &score));
+  const std::vector<int32_t> top_ids = golden.Get<int32_t>(name + ".top_ids");
+  const std::vector<float> top_logprobs = golden.Get<float>(name + ".top_logprobs");
+  for (size_t t = 0; t < ids.size(); ++t) {
     if (top_logprobs[t * 8] - top_logprobs[t * 8 + 1] > kLeadBound) {
       EXPECT_EQ(score.top[t][0].id, top_ids[t * 8]) << name << " position " << t;
     }
   }
-  EXPECT_LE(worst, kLogprobBound) << name;
-  std::printf("%s: greatest difference %.2e\n", name.c_str(), worst);
+  EXPECT_LE(difference.greatest, kLogprobBound) << name;
+  std::printf("%s: greatest difference %.2e\n", name.c_str(), difference.greatest);
 }
 
 class GoldenTextTest : public ::testing::TestWithParam<std::string> {};
@@ -165,6 +192,143 @@ INSTANTIATE_TEST_SUITE_P(Sources, GoldenTextTest, ::testing::Values("model.gguf"
                          [](const auto& info) {
                            return info.param == "model" ? "Safetensors" : "Gguf";
                          });
+
+// How keys and values are stored, and how far log probabilities may then be from the reference's:
+// about twice what was measured (kernels/README.md). The models are random, with logits of +-20, so
+// they are far more sensitive than a trained one.
+struct KvCase {
+  absl::string_view format;
+  absl::string_view form;
+  float greatest_bound;
+  double mean_bound;
+};
+
+class GoldenKvTest : public ::testing::TestWithParam<KvCase> {};
+
+// Given the text set with keys and values in each format and form, expect the stated bounds.
+TEST_P(GoldenKvTest, LogprobsAreNearTheReferences) {
+  LoadedModel model = Load("model.gguf", "auto", GetParam().format, GetParam().form);
+  EXPECT_EQ(model.numerics_class(),
+            absl::StrCat("cpu f32 2, kv ", GetParam().format, " ", GetParam().form));
+  const Arrays golden("text.safetensors");
+  const json::value text = ReadJson("text.json");
+  Difference difference;
+  int index = 0;
+  for (const json::value& entry : text.at("cases").as_array()) {
+    Score score;
+    ASSERT_NO_FATAL_FAILURE(Compare(model, Ints(entry.at("ids")), golden,
+                                    absl::StrCat("case", index++), &difference, &score));
+  }
+  std::printf("%s %s: greatest difference %.1e, mean %.1e over %d\n",
+              std::string(GetParam().format).c_str(), std::string(GetParam().form).c_str(),
+              difference.greatest, difference.mean(), difference.count);
+  EXPECT_LE(difference.greatest, GetParam().greatest_bound);
+  EXPECT_LE(difference.mean(), GetParam().mean_bound);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, GoldenKvTest,
+    ::testing::Values(KvCase{"f32", "plain", kLogprobBound, 1e-4},
+                      KvCase{"f32", "narrow", kLogprobBound, 1e-4},
+                      KvCase{"bf16", "plain", 1.5f, 0.15}, KvCase{"bf16", "narrow", 1.5f, 0.15},
+                      KvCase{"q8", "plain", 7, 0.5}, KvCase{"q8", "narrow", 7, 0.5},
+                      KvCase{"fp8", "plain", 25, 2.4}, KvCase{"fp8", "narrow", 25, 2.4}),
+    [](const auto& info) { return absl::StrCat(info.param.format, "_", info.param.form); });
+
+// Given the narrow form in float32, expect the log probabilities of the plain one: only the order
+// of sums and one product differ.
+TEST(NarrowFormTest, EqualsThePlainForm) {
+  LoadedModel plain = Load("model.gguf");
+  LoadedModel narrow = Load("model.gguf", "auto", "f32", "narrow");
+  EXPECT_LT(narrow.cache->plan().full_page_bytes, plain.cache->plan().full_page_bytes);
+  const int vocab_size = plain.config().vocab_size;
+  const json::value text = ReadJson("text.json");
+  float greatest = 0;
+  for (const json::value& entry : text.at("cases").as_array()) {
+    const std::vector<int32_t> ids = Ints(entry.at("ids"));
+    ASSERT_OK_AND_ASSIGN(const Score a,
+                         BlockingScore(*plain.runner, *plain.cache, vocab_size, ids, 0));
+    ASSERT_OK_AND_ASSIGN(const Score b,
+                         BlockingScore(*narrow.runner, *narrow.cache, vocab_size, ids, 0));
+    for (size_t i = 0; i < ids.size(); ++i) {
+      greatest = std::max(greatest, std::abs(a.logprobs[i] - b.logprobs[i]));
+    }
+  }
+  std::printf("greatest difference %.1e\n", greatest);
+  EXPECT_LE(greatest, 5e-4f);
+}
+
+// A conversation with the trained model, answers its own, and one that it has no answer to.
+constexpr char kConversation[] =
+    "<bos><|turn>user\nWhat is 17 + 25?<turn|>\n<|turn>model\n17 + 25 = 42.<turn|>\n"
+    "<|turn>user\nSpell the word garden.<turn|>\n<|turn>model\ng-a-r-d-e-n<turn|>\n"
+    "<|turn>user\nCount from 3 to 9.<turn|>\n<|turn>model\n3, 4, 5, 6, 7, 8, 9.<turn|>\n"
+    "<|turn>user\nHow many grams are 3 kilograms?<turn|>\n"
+    "<|turn>model\n3 kilograms = 3000 grams.<turn|>\n"
+    "<|turn>user\nWhat day comes after Monday?<turn|>\n"
+    "<|turn>model\nThe day after Monday is Tuesday.<turn|>\n"
+    "<|turn>user\nWhat is the colour of my shoes?<turn|>\n<|turn>model\n"
+    "<|channel>thought\n<channel|>Sorry, I do not know that. I can do sums, spelling, counting, "
+    "unit conversion, days, months and capitals.<turn|>";
+
+class NanoKvTest : public ::testing::TestWithParam<KvCase> {};
+
+// Given a trained model and text of its kind, expect each format's log probabilities, of the eight
+// best at every position, within bounds (about twice what was measured) of float32's.
+TEST_P(NanoKvTest, LogprobsAreNearThoseOfFloat32) {
+  LoadOptions options;
+  options.threads = 2;
+  options.kv.memory_bytes = 64 << 20;
+  const std::string path = "model/nano/facet-nano.gguf";
+  ASSERT_OK_AND_ASSIGN(LoadedModel exact, LoadModel(path, options));
+  options.kv_format = std::string(GetParam().format);
+  options.kv_form = std::string(GetParam().form);
+  ASSERT_OK_AND_ASSIGN(LoadedModel coded, LoadModel(path, options));
+  const std::vector<int> ids = Tokenizer(exact.vocabulary).Encode(kConversation);
+  const int vocab_size = exact.config().vocab_size;
+  ASSERT_OK_AND_ASSIGN(const Score expected,
+                       BlockingScore(*exact.runner, *exact.cache, vocab_size, ids, 8));
+  ASSERT_OK_AND_ASSIGN(const Score actual,
+                       BlockingScore(*coded.runner, *coded.cache, vocab_size, ids, vocab_size));
+  Difference difference;
+  for (size_t t = 0; t < ids.size(); ++t) {
+    std::vector<float> by_id(vocab_size);
+    for (const TokenLogprob& top : actual.top[t]) by_id[top.id] = top.logprob;
+    for (const TokenLogprob& top : expected.top[t]) {
+      const float distance = std::abs(by_id[top.id] - top.logprob);
+      difference.greatest = std::max(difference.greatest, distance);
+      difference.sum += distance;
+      ++difference.count;
+    }
+  }
+  std::printf("nano, %s %s: greatest difference %.1e, mean %.1e over %d\n",
+              options.kv_format.c_str(), options.kv_form.c_str(), difference.greatest,
+              difference.mean(), difference.count);
+  EXPECT_LE(difference.greatest, GetParam().greatest_bound);
+  EXPECT_LE(difference.mean(), GetParam().mean_bound);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, NanoKvTest,
+    ::testing::Values(KvCase{"f32", "narrow", 1e-4f, 1e-5}, KvCase{"bf16", "plain", 0.18f, 0.012},
+                      KvCase{"bf16", "narrow", 0.18f, 0.012}, KvCase{"q8", "plain", 0.6f, 0.04},
+                      KvCase{"q8", "narrow", 0.6f, 0.04}, KvCase{"fp8", "plain", 2.6f, 0.2},
+                      KvCase{"fp8", "narrow", 2.6f, 0.2}),
+    [](const auto& info) { return absl::StrCat(info.param.format, "_", info.param.form); });
+
+// Given words that are no format or form, expect an error that names the flag.
+TEST(KvFlagsTest, BadValuesNameTheFlag) {
+  using ::facet::testing::StatusIs;
+  using ::testing::HasSubstr;
+  LoadOptions options;
+  options.kv_format = "fp4";
+  EXPECT_THAT(LoadModel(absl::StrCat(kFolder, "model.gguf"), options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--kv_format=fp4")));
+  options.kv_format = "q8";
+  options.kv_form = "slim";
+  EXPECT_THAT(LoadModel(absl::StrCat(kFolder, "model.gguf"), options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--kv_form=slim")));
+}
 
 class GoldenQuantTest : public ::testing::TestWithParam<std::string> {};
 
@@ -230,13 +394,14 @@ TEST(GoldenPathTest, InstructionSetsGiveEqualBits) {
 class GoldenDrafterTest : public ::testing::TestWithParam<std::string> {};
 
 // Given the target's keys after a prompt, expect the reference's drafts, their logits and the
-// states that each hands to the next, from GGUF and from safetensors.
+// states that each hands to the next, from GGUF with plain keys and from safetensors with narrow.
 TEST_P(GoldenDrafterTest, DraftsAreTheReferences) {
   LoadOptions options;
   options.threads = 2;
   options.kv.memory_bytes = 64 << 20;
   options.assistant = absl::StrCat(kFolder, GetParam());
   options.drafts_max = 4;
+  if (GetParam() == "assistant") options.kv_form = "narrow";
   ASSERT_OK_AND_ASSIGN(LoadedModel model, LoadModel(absl::StrCat(kFolder, "model.gguf"), options));
   // The reference suppresses nothing while it drafts.
   DrafterOptions drafter_options = model.drafter->options();

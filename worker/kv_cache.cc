@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status_macros.h"
 
 namespace facet {
@@ -17,10 +18,16 @@ int32_t PagesOf(int64_t tokens) {
   return static_cast<int32_t>((tokens + kPageTokens - 1) / kPageTokens);
 }
 
-// Keys and values of one page in one layer, in float32.
-int64_t LayerPageBytes(const LayerConfig& layer) {
-  return int64_t{2} * kPageTokens * layer.kv_heads * layer.head_dim *
-         static_cast<int64_t>(sizeof(float));
+// A layer's shape, without its memory.
+KvLayer LayerShape(const LayerConfig& layer, const KvLayout& layout) {
+  KvLayer shape;
+  shape.format = layout.format;
+  shape.kv_heads = layer.kv_heads;
+  shape.head_dim = layer.head_dim;
+  if (layer.sliding || layout.form == KvForm::kPlain) return shape;
+  shape.form = KvForm::kNarrow;
+  shape.turned_pairs = layout.full_rope_pairs;
+  return shape;
 }
 
 }  // namespace
@@ -33,8 +40,15 @@ int32_t SlidingPagesMax(const TextConfig& config, int step_tokens_max, int token
 
 absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& options) {
   KvPlan plan;
+  plan.layout = options.layout;
+  if (options.layout.form == KvForm::kNarrow && options.layout.full_rope_pairs % 8 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--kv_form=narrow does not fit this model: its full layers turn ",
+                     options.layout.full_rope_pairs, " pairs, which is no multiple of 8"));
+  }
   for (const LayerConfig& layer : config.layers) {
-    (layer.sliding ? plan.sliding_page_bytes : plan.full_page_bytes) += LayerPageBytes(layer);
+    (layer.sliding ? plan.sliding_page_bytes : plan.full_page_bytes) +=
+        LayerShape(layer, plan.layout).page_bytes();
   }
   const int context = options.context_tokens_max == 0
                           ? config.context_tokens_max
@@ -67,16 +81,19 @@ absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& opt
   return plan;
 }
 
-absl::StatusOr<KvCache> KvCache::Make(const TextConfig& config, const KvPlan& plan,
-                                      Device& device) {
+absl::StatusOr<KvCache> KvCache::Make(const TextConfig& config, const KvPlan& plan, Device& device,
+                                      absl::Span<const float* const> key_norms) {
   KvCache cache(plan, config.sliding_window_tokens);
-  for (const LayerConfig& layer : config.layers) {
-    const int64_t pages = layer.sliding ? plan.sliding_pages : plan.full_pages;
-    const int64_t bytes = pages * LayerPageBytes(layer);
-    ASSIGN_OR_RETURN(DeviceBuffer buffer, device.Allocate(bytes));
-    auto* keys = static_cast<float*>(buffer.get());
-    cache.layers_.push_back({keys, keys + bytes / static_cast<int64_t>(2 * sizeof(float)),
-                             layer.kv_heads, layer.head_dim});
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    KvLayer layer = LayerShape(config.layers[i], plan.layout);
+    if (layer.form == KvForm::kNarrow) {
+      CHECK_LT(i, key_norms.size());
+      layer.key_norm = key_norms[i];
+    }
+    const int64_t pages = config.layers[i].sliding ? plan.sliding_pages : plan.full_pages;
+    ASSIGN_OR_RETURN(DeviceBuffer buffer, device.Allocate(pages * layer.page_bytes()));
+    layer.pages = static_cast<uint8_t*>(buffer.get());
+    cache.layers_.push_back(layer);
     cache.buffers_.push_back(std::move(buffer));
   }
   return cache;

@@ -6,11 +6,20 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "kernels/device.h"
 #include "model/config.h"
 #include "worker/prefix_cache.h"
 
 namespace facet {
+
+// How keys and values are stored: the format of both pools, and the form of the full layers.
+// Sliding layers are always plain, as they have a projection for their values.
+struct KvLayout {
+  KvFormat format = KvFormat::kF32;
+  KvForm form = KvForm::kPlain;
+  int full_rope_pairs = 0;  // narrow form only: pairs that full layers turn
+};
 
 // How many pages each pool gets. Full layers keep a sequence's whole context, sliding layers only
 // its window, so the two are counted apart.
@@ -20,6 +29,7 @@ struct KvPlan {
   int64_t full_page_bytes = 0;     // over all full layers
   int64_t sliding_page_bytes = 0;  // over all sliding layers
   int context_tokens_max = 0;      // the longest sequence that fits
+  KvLayout layout = {};
   int64_t bytes() const {
     return full_pages * full_page_bytes + sliding_pages * sliding_page_bytes;
   }
@@ -30,10 +40,11 @@ struct KvPlanOptions {
   int context_tokens_max = 0;     // 0: the model's own, as far as memory allows
   int running_requests_max = 64;  // no more sequences than this are planned for
   int step_tokens_max = 512;      // rows of one step: a sequence's sliding pages span window + step
+  KvLayout layout = {};
 };
 
 // Splits the memory so that both pools run out at about the same time. RESOURCE_EXHAUSTED says how
-// much even one sequence needs.
+// much even one sequence needs; INVALID_ARGUMENT, that the model's shape does not fit the form.
 absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& options);
 
 // Pages that one sequence of `tokens` can hold at most in the sliding pool.
@@ -43,7 +54,10 @@ int32_t SlidingPagesMax(const TextConfig& config, int step_tokens_max, int token
 // outlive it. Memory is taken once, here.
 class KvCache {
  public:
-  static absl::StatusOr<KvCache> Make(const TextConfig& config, const KvPlan& plan, Device& device);
+  // `key_norms` (host, by layer; device, [head_dim] each) are needed for the narrow form alone, and
+  // must outlive the cache.
+  static absl::StatusOr<KvCache> Make(const TextConfig& config, const KvPlan& plan, Device& device,
+                                      absl::Span<const float* const> key_norms = {});
 
   const KvPlan& plan() const { return plan_; }
   PrefixCache& pages() { return pages_; }

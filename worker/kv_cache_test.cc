@@ -29,6 +29,29 @@ TEST(KvPlanTest, PageBytesFollowFromTheShape) {
   EXPECT_EQ(plan->sliding_page_bytes, int64_t{64} * 40 * 8 * 256 * 2 * 4);
 }
 
+// Given the 12B at two bytes a value, expect the full layers to take 16,384 bytes a token in plain
+// form and 10,240 in narrow form, and the sliding layers the same in both.
+TEST(KvPlanTest, NarrowFormTakesTenKibibytesAToken) {
+  KvPlanOptions options;
+  options.memory_bytes = int64_t{4} << 30;
+  options.layout = {KvFormat::kBf16, KvForm::kPlain, 64};
+  ASSERT_OK_AND_ASSIGN(const KvPlan plain, PlanKv(TwelveB(), options));
+  options.layout.form = KvForm::kNarrow;
+  ASSERT_OK_AND_ASSIGN(const KvPlan narrow, PlanKv(TwelveB(), options));
+  EXPECT_EQ(plain.full_page_bytes, kPageTokens * 16384);
+  EXPECT_EQ(narrow.full_page_bytes, kPageTokens * 10240);
+  EXPECT_EQ(narrow.sliding_page_bytes, plain.sliding_page_bytes);
+  EXPECT_GT(narrow.full_pages, plain.full_pages);
+}
+
+// Given a model whose turned dimensions are no whole vectors, expect the narrow form refused.
+TEST(KvPlanTest, RefusesPairsThatDoNotFitTheNarrowForm) {
+  KvPlanOptions options;
+  options.layout = {KvFormat::kF32, KvForm::kNarrow, 12};
+  EXPECT_THAT(PlanKv(TwelveB(), options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--kv_form=narrow")));
+}
+
 // Given more memory, expect room for more sequences of usual length, never more than was given.
 TEST(KvPlanTest, StaysWithinTheMemory) {
   int32_t sliding = 0;

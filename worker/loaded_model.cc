@@ -64,6 +64,12 @@ absl::Status LoadAssistant(const LoadOptions& options, LoadedModel& model) {
 
 }  // namespace
 
+std::string LoadedModel::numerics_class() const {
+  const KvLayout& layout = cache->plan().layout;
+  return absl::StrCat(device->numerics_class(), ", kv ", NameOf(layout.format), " ",
+                      NameOf(layout.form));
+}
+
 absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {
   LoadedModel model;
   model.running_requests_max = options.kv.running_requests_max;
@@ -74,8 +80,14 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   ASSIGN_OR_RETURN(model.device, MakeDevice(options));
   ASSIGN_OR_RETURN(Weights weights, LoadWeights(*model.file, *model.device));
   model.weights = std::make_unique<Weights>(std::move(weights));
-  ASSIGN_OR_RETURN(const KvPlan plan, PlanKv(model.config(), options.kv));
-  ASSIGN_OR_RETURN(KvCache cache, KvCache::Make(model.config(), plan, *model.device));
+  KvPlanOptions kv = options.kv;
+  ASSIGN_OR_RETURN(kv.layout.format, KvFormatFromName(options.kv_format));
+  ASSIGN_OR_RETURN(kv.layout.form, KvFormFromName(options.kv_form));
+  kv.layout.full_rope_pairs = FullRopePairs(*model.weights);
+  ASSIGN_OR_RETURN(const KvPlan plan, PlanKv(model.config(), kv));
+  std::vector<const float*> key_norms;
+  for (const LayerWeights& layer : model.weights->layers) key_norms.push_back(layer.key_norm);
+  ASSIGN_OR_RETURN(KvCache cache, KvCache::Make(model.config(), plan, *model.device, key_norms));
   model.cache = std::make_unique<KvCache>(std::move(cache));
   ASSIGN_OR_RETURN(model.runner,
                    ModelRunner::Make(model.weights.get(), model.cache.get(), model.device.get(),

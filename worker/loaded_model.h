@@ -19,9 +19,11 @@ struct LoadOptions {
   std::string device = "cpu";
   int threads = 0;                // 0: one for each processor this process may use
   std::string cpu_path = "auto";  // instruction set of the CPU device
-  KvPlanOptions kv;
-  std::string assistant;  // file or folder of the model's drafter; empty: none
-  int drafts_max = 3;     // tokens that it may draft for one request in a step
+  std::string kv_format = "f32";  // of keys and values: f32, bf16, fp8, q8
+  std::string kv_form = "plain";  // of full layers: plain, narrow
+  KvPlanOptions kv;               // its layout comes from the two above
+  std::string assistant;          // file or folder of the model's drafter; empty: none
+  int drafts_max = 3;             // tokens that it may draft for one request in a step
 };
 
 // A model ready to run on one device: everything an engine or a scorer stands on, in the order in
@@ -42,6 +44,9 @@ struct LoadedModel {
   int running_requests_max = 0;  // that it has room for in one step
 
   const TextConfig& config() const { return weights->config; }
+  // "cpu f32 2, kv bf16 narrow": workers of equal names give equal results bit for bit, and may
+  // read each other's pages.
+  std::string numerics_class() const;
 };
 
 // Maps the file and plans and takes the KV memory; weights come in as they are touched. Errors name

@@ -87,13 +87,18 @@ void PrintPlan(const LoadedModel& model) {
   };
   print_file("weights       ", *model.file);
   if (model.assistant_file != nullptr) print_file("drafter       ", *model.assistant_file);
-  const auto print_pool = [](const char* name, int32_t pages, int64_t page_bytes) {
-    std::printf("%s %10.1f MiB: %d pages of %d tokens, %.1f KiB each\n", name,
+  const auto print_pool = [](const char* name, const std::string& stored, int32_t pages,
+                             int64_t page_bytes) {
+    std::printf("%s %10.1f MiB: %d pages of %d tokens, %.1f KiB each, %lld B a token (%s)\n", name,
                 static_cast<double>(pages * page_bytes) / (1 << 20), pages, kPageTokens,
-                static_cast<double>(page_bytes) / 1024);
+                static_cast<double>(page_bytes) / 1024,
+                static_cast<long long>(page_bytes / kPageTokens), stored.c_str());
   };
-  print_pool("full layers   ", plan.full_pages, plan.full_page_bytes);
-  print_pool("sliding layers", plan.sliding_pages, plan.sliding_page_bytes);
+  const absl::string_view format = NameOf(plan.layout.format);
+  print_pool("full layers   ", absl::StrCat(format, " ", NameOf(plan.layout.form)), plan.full_pages,
+             plan.full_page_bytes);
+  print_pool("sliding layers", absl::StrCat(format, " plain"), plan.sliding_pages,
+             plan.sliding_page_bytes);
   std::printf("%lld tokens of context fit in all, at most %d in one sequence\n",
               static_cast<long long>(plan.full_pages) * kPageTokens, plan.context_tokens_max);
 }

@@ -15,6 +15,11 @@ ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu.");
 ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: one for each processor.");
 ABSL_FLAG(std::string, cpu_path, "auto", "Instruction set of the CPU device: auto, avx2, avx512.");
 ABSL_FLAG(int, kv_cache_mib, 2048, "Memory for keys and values.");
+ABSL_FLAG(std::string, kv_format, "f32", "How keys and values are coded: f32, bf16, fp8, q8.");
+ABSL_FLAG(
+    std::string, kv_form, "plain",
+    "What full layers store of a token: plain (key and value) or narrow (value and the turned "
+    "part of the key).");
 ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's, if it fits.");
 
 namespace facet {
@@ -32,6 +37,8 @@ LoadOptions LoadOptionsFromFlags() {
   options.device = absl::GetFlag(FLAGS_device);
   options.threads = absl::GetFlag(FLAGS_threads);
   options.cpu_path = absl::GetFlag(FLAGS_cpu_path);
+  options.kv_format = absl::GetFlag(FLAGS_kv_format);
+  options.kv_form = absl::GetFlag(FLAGS_kv_form);
   options.kv.memory_bytes = int64_t{absl::GetFlag(FLAGS_kv_cache_mib)} << 20;
   options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
   options.assistant = absl::GetFlag(FLAGS_assistant);
@@ -47,7 +54,8 @@ absl::StatusOr<LoadedModel> LoadModelFromFlags() {
 std::vector<std::string> ModelFlagArguments() {
   std::vector<std::string> arguments;
   for (const absl::string_view name :
-       {"assistant", "drafts_max", "device", "cpu_path", "kv_cache_mib", "context_tokens_max"}) {
+       {"assistant", "drafts_max", "device", "cpu_path", "kv_cache_mib", "kv_format", "kv_form",
+        "context_tokens_max"}) {
     arguments.push_back(
         absl::StrCat("--", name, "=", absl::FindCommandLineFlag(name)->CurrentValue()));
   }

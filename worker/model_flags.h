@@ -23,6 +23,8 @@ inline constexpr char kModelFlagsUsage[] =
     "  --device=cpu            where to compute\n"
     "  --cpu_path=auto         instruction set: auto, avx2, avx512\n"
     "  --kv_cache_mib=2048     memory for keys and values\n"
+    "  --kv_format=f32         how they are coded: f32, bf16, fp8, q8\n"
+    "  --kv_form=plain         of full layers: plain, or narrow (37 % less memory at 12B)\n"
     "  --context_tokens_max=0  longest prompt and answer; 0: the model's, as far as memory "
     "allows\n";
 

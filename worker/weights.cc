@@ -131,6 +131,14 @@ absl::Status LoadDecoder(Loader& loader, bool own_keys, Weights& weights) {
 
 }  // namespace
 
+int FullRopePairs(const Weights& weights) {
+  int pairs = 0;
+  for (size_t i = 0; i < weights.rope_divisors.size(); ++i) {
+    if (weights.rope_divisors[i] < 1e20f) pairs = static_cast<int>(i) + 1;
+  }
+  return pairs;
+}
+
 absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device) {
   Weights weights;
   ASSIGN_OR_RETURN(weights.config, ReadTextConfig(file.metadata()));

@@ -38,6 +38,10 @@ struct Weights {
   std::vector<DeviceBuffer> buffers;
 };
 
+// Pairs of dimensions that full layers turn by position. A pair whose divisor is huge does not
+// turn, and past the last that does, none need be looked at.
+int FullRopePairs(const Weights& weights);
+
 // NOT_FOUND or INVALID_ARGUMENT names the tensor that is missing or of another shape than the
 // metadata says.
 absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device);

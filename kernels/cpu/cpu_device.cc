@@ -31,7 +31,16 @@ constexpr int kFewRows = 8;
 // Below this many multiply-adds a loop is done before a second thread has woken.
 constexpr int64_t kParallelWorkMin = 1 << 16;
 constexpr int kThreadsMax = 1024;
-constexpr int kHeadsPerGroupMax = 64;
+// Neighbouring rows of one sequence that attend together, so that a page is decoded and read once
+// for all of them.
+constexpr int kTileRows = 16;
+// Where a tile alone would leave threads idle, its heads are shared out, not fewer than this each.
+constexpr int kTaskHeadsMin = 4;
+// Decoded rows stand this many floats further apart than they are long: at a power of two, a column
+// of them would fall into few sets of the first cache level.
+constexpr int kRowGap = 16;
+// Keys that are scored at once: 16 x 512 x 4 bytes = 32 KiB stay in the first cache level.
+constexpr int kScoredKeys = 16;
 
 int ProcessorsAllowed() {
   cpu_set_t set;
@@ -45,7 +54,7 @@ class CpuDevice final : public Device {
       : kernels_(kernels), pool_(threads), scratch_(threads) {}
 
   // Both instruction sets give the same bits, so neither stands in the name.
-  std::string numerics_class() const override { return "cpu f32 1"; }
+  std::string numerics_class() const override { return "cpu f32 2"; }
 
   absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) override {
     CHECK_GT(bytes, 0);
@@ -140,6 +149,17 @@ class CpuDevice final : public Device {
   }
 
  private:
+  // Rows [first, first + count) of a batch, all of one sequence.
+  struct Tile {
+    int first;
+    int count;
+  };
+  static std::vector<Tile> TilesOf(const KvRows& rows);
+  // Attention of a tile's rows for query heads [first_head, first_head + heads), which share a KV
+  // head.
+  void AttendTile(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
+                  const Tile& tile, int kv_head, int first_head, int heads, float* out, int thread);
+
   // Values [column, column + count) of one row.
   void Decode(const Weight& weight, int64_t row, int64_t column, int64_t count, float* out) const {
     const auto* bytes = static_cast<const uint8_t*>(weight.data) +
@@ -250,19 +270,33 @@ void Rotate(float* head, int head_dim, const float* cosines, const float* sines,
   }
 }
 
-// Where position `position` of row r's sequence is kept, for one KV head.
-int64_t KvOffset(const KvRows& rows, const KvLayer& layer, int64_t r, int position, int head) {
+// One KV head's coded rows of the page that holds `position` in row r's sequence.
+uint8_t* PageRows(const KvRows& rows, const KvLayer& layer, int64_t r, int position, int kv_head) {
   const int64_t page =
       rows.page_tables[int64_t{rows.sequence[r]} * rows.page_table_stride + position / kPageTokens];
-  return ((page * layer.kv_heads + head) * kPageTokens + position % kPageTokens) * layer.head_dim;
+  CHECK_GE(page, 0);
+  return layer.pages + page * layer.page_bytes() + kv_head * kPageTokens * layer.row_bytes();
+}
+
+void CheckLayer(const KvLayer& layer) {
+  CHECK_EQ(layer.head_dim % 16, 0);
+  if (layer.form == KvForm::kPlain) return;
+  CHECK_EQ(layer.row_values() % 16, 0);
+  CHECK_LE(2 * layer.turned_pairs, layer.head_dim);
+  CHECK(layer.key_norm != nullptr);
 }
 
 void CpuDevice::NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, const KvRows& rows,
                               const KvLayer& layer) {
   const int head_dim = layer.head_dim;
-  CHECK_EQ(head_dim % 16, 0);
+  CheckLayer(layer);
   CHECK_LE(2 * rope.pairs, head_dim);
-  ForRows(rows.rows, (qkv.query_heads + 2 * layer.kv_heads) * head_dim, [&](int64_t r) {
+  if (layer.form == KvForm::kNarrow) {
+    CHECK(qkv.value == nullptr);
+    CHECK_EQ(layer.turned_pairs, rope.pairs);
+  }
+  const int64_t work = int64_t{8} * rows.rows * (qkv.query_heads + 2 * layer.kv_heads) * head_dim;
+  ForTasks(rows.rows, work, [&](int64_t r, int thread) {
     const float* cosines = rope.cosines + r * rope.pairs;
     const float* sines = rope.sines + r * rope.pairs;
     for (int h = 0; h < qkv.query_heads; ++h) {
@@ -271,55 +305,120 @@ void CpuDevice::NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, c
       Rotate(query, head_dim, cosines, sines, rope.pairs);
     }
     if (qkv.key == nullptr) return;
+    float* normed_value = Scratch(thread, head_dim + layer.row_values());
+    float* stored = normed_value + head_dim;
     for (int h = 0; h < layer.kv_heads; ++h) {
       float* key = qkv.key + (r * layer.kv_heads + h) * head_dim;
       const float* value = qkv.value == nullptr ? key : qkv.value + (key - qkv.key);
-      const int64_t offset = KvOffset(rows, layer, r, rows.position[r], h);
-      kernels_->rms_norm(value, nullptr, head_dim, qkv.epsilon, layer.values + offset);
+      kernels_->rms_norm(value, nullptr, head_dim, qkv.epsilon, normed_value);
       kernels_->rms_norm(key, qkv.key_norm, head_dim, qkv.epsilon, key);
       Rotate(key, head_dim, cosines, sines, rope.pairs);
-      std::memcpy(layer.keys + offset, key, head_dim * sizeof(float));
+      PackKeyValue(layer, key, normed_value, stored);
+      const int position = rows.position[r];
+      EncodeKv(layer.format, stored, layer.row_values(),
+               PageRows(rows, layer, r, position, h) + position % kPageTokens * layer.row_bytes());
     }
   });
 }
 
+std::vector<CpuDevice::Tile> CpuDevice::TilesOf(const KvRows& rows) {
+  std::vector<Tile> tiles;
+  for (int r = 0; r < rows.rows; ++r) {
+    if (tiles.empty() || tiles.back().count == kTileRows ||
+        rows.sequence[tiles.back().first] != rows.sequence[r]) {
+      tiles.push_back({r, 0});
+    }
+    ++tiles.back().count;
+  }
+  return tiles;
+}
+
 void CpuDevice::Attend(const float* query, int query_heads, const KvRows& rows,
                        const KvLayer& layer, float* out) {
-  const int head_dim = layer.head_dim;
+  CheckLayer(layer);
   const int group = query_heads / layer.kv_heads;
   CHECK_EQ(group * layer.kv_heads, query_heads);
-  CHECK_LE(group, kHeadsPerGroupMax);
   int64_t work = 0;
   for (int r = 0; r < rows.rows; ++r) {
     CHECK_LE(rows.first_key[r], rows.last_key[r]);
-    work += int64_t{2} * (rows.last_key[r] - rows.first_key[r] + 1) * query_heads * head_dim;
+    work += int64_t{2} * (rows.last_key[r] - rows.first_key[r] + 1) * query_heads * layer.head_dim;
   }
-  ForTasks(int64_t{rows.rows} * layer.kv_heads, work, [&](int64_t task, int) {
-    const int64_t r = task / layer.kv_heads;
-    const int kv_head = static_cast<int>(task % layer.kv_heads);
-    const int64_t first = (r * query_heads + int64_t{kv_head} * group) * head_dim;
-    float maximum[kHeadsPerGroupMax], sum[kHeadsPerGroupMax];
-    std::fill_n(maximum, group, -std::numeric_limits<float>::infinity());
-    std::fill_n(sum, group, 0.0f);
-    std::fill_n(out + first, group * head_dim, 0.0f);
-    alignas(64) float scores[kHeadsPerGroupMax * kPageTokens];
-    for (int key = rows.first_key[r]; key <= rows.last_key[r];) {
-      const int end = std::min(rows.last_key[r] + 1, (key / kPageTokens + 1) * kPageTokens);
-      const int keys = end - key;
-      const int64_t offset = KvOffset(rows, layer, r, key, kv_head);
-      kernels_->dot_tile(query + first, head_dim, group, layer.keys + offset, head_dim, keys,
-                         head_dim, scores, kPageTokens);
-      for (int64_t h = 0; h < group; ++h) {
-        kernels_->attend_block(scores + h * kPageTokens, layer.values + offset, keys, head_dim,
-                               &maximum[h], &sum[h], out + first + h * head_dim);
-      }
-      key = end;
-    }
-    for (int64_t h = 0; h < group; ++h) {
-      float* head = out + first + h * head_dim;
-      for (int d = 0; d < head_dim; ++d) head[d] /= sum[h];
-    }
+  const std::vector<Tile> tiles = TilesOf(rows);
+  const auto pairs = static_cast<int64_t>(tiles.size()) * layer.kv_heads;
+  int parts = 1;  // of a group of heads
+  while (pairs * parts < pool_.size() && group % (2 * parts) == 0 &&
+         group / (2 * parts) >= kTaskHeadsMin) {
+    parts *= 2;
+  }
+  ForTasks(pairs * parts, work, [&](int64_t task, int thread) {
+    const int heads = group / parts;
+    const int kv_head = static_cast<int>(task / parts % layer.kv_heads);
+    const int first_head = kv_head * group + static_cast<int>(task % parts) * heads;
+    AttendTile(query, query_heads, rows, layer, tiles[task / parts / layer.kv_heads], kv_head,
+               first_head, heads, out, thread);
   });
+}
+
+void CpuDevice::AttendTile(const float* query, int query_heads, const KvRows& rows,
+                           const KvLayer& layer, const Tile& tile, int kv_head, int first_head,
+                           int heads, float* out, int thread) {
+  const int64_t head_dim = layer.head_dim, row_values = layer.row_values();
+  const int64_t row_bytes = layer.row_bytes(), stride = row_values + kRowGap;
+  const int64_t vectors = int64_t{tile.count} * heads;  // row by row, head by head
+  float* queries =
+      Scratch(thread, vectors * (2 * head_dim + kPageTokens + 2) + kPageTokens * stride);
+  float* sums = queries + vectors * head_dim;       // [vectors, head_dim], of values
+  float* scores = sums + vectors * head_dim;        // [vectors, 64]
+  float* maximum = scores + vectors * kPageTokens;  // [vectors]
+  float* total = maximum + vectors;                 // [vectors]
+  float* decoded = total + vectors;                 // [64, stride]
+  const auto at = [&](int64_t vector) {
+    return ((tile.first + vector / heads) * query_heads + first_head + vector % heads) * head_dim;
+  };
+  for (int64_t i = 0; i < vectors; ++i) PackQuery(layer, query + at(i), queries + i * head_dim);
+  std::fill_n(sums, vectors * head_dim, 0.0f);
+  std::fill_n(maximum, vectors, -std::numeric_limits<float>::infinity());
+  std::fill_n(total, vectors, 0.0f);
+
+  const int32_t* first_key = rows.first_key + tile.first;
+  const int32_t* last_key = rows.last_key + tile.first;
+  const int first_page = *std::min_element(first_key, first_key + tile.count) / kPageTokens;
+  const int last_page = *std::max_element(last_key, last_key + tile.count) / kPageTokens;
+  for (int page = first_page; page <= last_page; ++page) {
+    // Row i sees [begin[i], end[i]) of this page, and [low, high) spans what any row sees.
+    int begin[kTileRows], end[kTileRows];
+    int low = kPageTokens, high = 0;
+    for (int i = 0; i < tile.count; ++i) {
+      begin[i] = std::max(first_key[i] - page * kPageTokens, 0);
+      end[i] = std::min(last_key[i] + 1 - page * kPageTokens, kPageTokens);
+      if (begin[i] >= end[i]) continue;
+      low = std::min(low, begin[i]);
+      high = std::max(high, end[i]);
+    }
+    if (low >= high) continue;
+    const uint8_t* coded = PageRows(rows, layer, tile.first, page * kPageTokens, kv_head);
+    for (int key = low; key < high; ++key) {
+      kernels_->decode_kv[static_cast<int>(layer.format)](coded + key * row_bytes, row_values,
+                                                          decoded + key * stride);
+    }
+    for (int key = low; key < high; key += kScoredKeys) {
+      kernels_->dot_tile(queries, head_dim, vectors, decoded + key * stride, stride,
+                         std::min(kScoredKeys, high - key), head_dim, scores + key, kPageTokens);
+    }
+    const float* values = decoded + row_values - head_dim;
+    for (int i = 0; i < tile.count; ++i) {
+      if (begin[i] >= end[i]) continue;
+      const int64_t vector = int64_t{i} * heads;
+      kernels_->attend_block(scores + vector * kPageTokens + begin[i], kPageTokens, heads,
+                             values + begin[i] * stride, stride, end[i] - begin[i], head_dim,
+                             maximum + vector, total + vector, sums + vector * head_dim);
+    }
+  }
+  for (int64_t i = 0; i < vectors; ++i) {
+    float* sum = sums + i * head_dim;
+    for (int64_t d = 0; d < head_dim; ++d) sum[d] /= total[i];
+    UnpackValue(layer, sum, out + at(i));
+  }
 }
 
 }  // namespace

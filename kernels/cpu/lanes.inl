@@ -32,6 +32,17 @@ inline Lanes PowerOfTwo(Lanes n) {
   const __m512i bits = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(bits, 23))};
 }
+// Sixteen codes of stored keys and values (kernels/kv_format.h), unscaled.
+inline Lanes LoadBf16(const uint8_t* p) {
+  const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(codes), 16))};
+}
+inline Lanes LoadInt8(const uint8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes))};
+}
+inline Lanes FromHalves(__m256i halves) { return {_mm512_cvtph_ps(halves)}; }
+
 inline __m256 LowHalf(Lanes a) { return _mm512_castps512_ps256(a.v); }
 inline __m256 HighHalf(Lanes a) {
   return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.v), 1));
@@ -81,10 +92,39 @@ inline __m256 PowerOfTwoHalf(__m256 n) {
 }
 // 2^n for whole n in [-126, 127].
 inline Lanes PowerOfTwo(Lanes n) { return {PowerOfTwoHalf(n.low), PowerOfTwoHalf(n.high)}; }
+// Sixteen codes of stored keys and values (kernels/kv_format.h), unscaled.
+inline __m256 Bf16Half(const uint8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(codes), 16));
+}
+inline Lanes LoadBf16(const uint8_t* p) { return {Bf16Half(p), Bf16Half(p + 16)}; }
+inline Lanes LoadInt8(const uint8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)))};
+}
+inline Lanes FromHalves(__m256i halves) {
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+          _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
+}
+
 inline __m256 LowHalf(Lanes a) { return a.low; }
 inline __m256 HighHalf(Lanes a) { return a.high; }
 
 #endif
+
+// Sixteen e4m3. With its exponent put into a half's (bias 7 into bias 15), a code reads as 2^-8 of
+// its value, subnormal or not; only NaN, 0x7f, has no such place.
+inline Lanes LoadE4m3(const uint8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m256i wide = _mm256_cvtepu8_epi16(codes);
+  const __m256i magnitude = _mm256_and_si256(wide, _mm256_set1_epi16(0x7F));
+  const __m256i sign = _mm256_slli_epi16(_mm256_xor_si256(wide, magnitude), 8);
+  const __m256i is_nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x7F));
+  const __m256i nan = _mm256_and_si256(is_nan, _mm256_set1_epi16(0x7E00));
+  const __m256i finite = _mm256_slli_epi16(magnitude, 7);
+  return Mul(FromHalves(_mm256_or_si256(sign, _mm256_or_si256(finite, nan))), Broadcast(256.0f));
+}
 
 // The fixed tree: lanes l and l + 8, then l and l + 4, l + 2, l + 1.
 inline float Sum(Lanes a) {

@@ -18,6 +18,10 @@ namespace facet {
 // Decodes `elements` values of a row of quantised blocks. REQUIRES: whole blocks.
 typedef void (*DequantizeFunction)(const uint8_t* blocks, int64_t elements, float* out);
 
+// Decodes `count` stored values of keys and values (kernels/kv_format.h). REQUIRES: count is a
+// multiple of 16.
+typedef void (*DecodeKvFunction)(const uint8_t* codes, int64_t count, float* out);
+
 struct VectorKernels {
   const char* name;  // "avx2", "avx512"
 
@@ -50,10 +54,16 @@ struct VectorKernels {
   // x[i] = cap * tanh(x[i] / cap).
   void (*softcap)(float* x, int64_t size, float cap);
 
-  // One step of flash attention for one query head over `keys` <= 64 neighbouring keys: folds
-  // their scores [keys] and values [keys, head_dim] into the running maximum, sum of exponentials
-  // and output [head_dim]. Starts from *maximum = -inf, *sum = 0, out = 0.
-  void (*attend_block)(const float* scores, const float* values, int64_t keys, int64_t head_dim,
+  // By KvFormat's value.
+  DecodeKvFunction decode_kv[4];
+
+  // One step of flash attention for `heads` query heads over `keys` <= 64 neighbouring keys that
+  // all of them see: folds scores [heads, keys], at stride score_stride, and values [keys,
+  // head_dim], at stride value_stride, into each head's running maximum, sum of exponentials and
+  // output [heads, head_dim]. Starts from maximum = -inf, sum = 0, out = 0. REQUIRES: head_dim is a
+  // multiple of 16.
+  void (*attend_block)(const float* scores, int64_t score_stride, int64_t heads,
+                       const float* values, int64_t value_stride, int64_t keys, int64_t head_dim,
                        float* maximum, float* sum, float* out);
 };
 

@@ -147,38 +147,110 @@ void SoftCap(float* x, int64_t size, float cap) {
   memcpy(x + whole, rest, (size - whole) * sizeof(float));
 }
 
-constexpr int64_t kBlockKeys = 64;
+void DecodeKvF32(const uint8_t* codes, int64_t count, float* out) {
+  memcpy(out, codes, count * sizeof(float));
+}
 
-// Flash attention's online softmax (Dao et al. 2022, algorithm 1), one block of keys.
-void AttendBlock(const float* scores, const float* values, int64_t keys, int64_t head_dim,
-                 float* maximum, float* sum, float* out) {
-  // Keys past the end score -87 below any maximum and are then left out of sum and output, so the
-  // padding never shows.
-  alignas(64) float weights[kBlockKeys];
-  float largest = scores[0];
-  for (int64_t j = 1; j < keys; ++j) largest = scores[j] > largest ? scores[j] : largest;
-  const float old_maximum = *maximum;
-  const float new_maximum = largest > old_maximum ? largest : old_maximum;
-  for (int64_t j = 0; j < keys; ++j) weights[j] = scores[j] - new_maximum;
+void DecodeKvBf16(const uint8_t* codes, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; i += kLanes) Store(out + i, LoadBf16(codes + 2 * i));
+}
+
+void DecodeKvFp8(const uint8_t* codes, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; i += kLanes) Store(out + i, LoadE4m3(codes + i));
+}
+
+void DecodeKvQ8(const uint8_t* codes, int64_t count, float* out) {
+  // Two registers share a step of 32 values.
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const float step = ReadHalf(codes + count + i / 32 * 2);
+    Store(out + i, Mul(Broadcast(step), LoadInt8(codes + i)));
+  }
+}
+
+constexpr int64_t kBlockKeys = 64;
+constexpr int64_t kBlockHeads = 16;
+
+// The weights of one head's keys, exponentials of its scores below the maximum so far; zero past
+// the last key. Gives back what the earlier sum and output are to be multiplied by.
+inline float SoftmaxBlock(const float* scores, int64_t keys, float* maximum, float* sum,
+                          float* weights) {
+  for (int64_t j = 0; j < keys; ++j) weights[j] = scores[j];
+  for (int64_t j = keys; j < kBlockKeys; ++j) weights[j] = -__builtin_inff();
+  Lanes largest = Load(weights);
+  for (int64_t j = kLanes; j < kBlockKeys; j += kLanes) largest = Max(largest, Load(weights + j));
+  const float old_maximum = *maximum, block_maximum = Largest(largest);
+  const float new_maximum = block_maximum > old_maximum ? block_maximum : old_maximum;
+  for (int64_t j = 0; j < kBlockKeys; j += kLanes) {
+    Store(weights + j, Exp(Sub(Load(weights + j), Broadcast(new_maximum))));
+  }
+  // Exp never gives zero itself.
   for (int64_t j = keys; j < kBlockKeys; ++j) weights[j] = 0.0f;
-  for (int64_t j = 0; j < keys; j += kLanes) Store(weights + j, Exp(Load(weights + j)));
+  Lanes total = Load(weights);
+  for (int64_t j = kLanes; j < kBlockKeys; j += kLanes) total = Add(total, Load(weights + j));
 
   alignas(64) float rescales[kLanes] = {};
   rescales[0] = *sum == 0.0f ? -100.0f : old_maximum - new_maximum;
   Store(rescales, Exp(Load(rescales)));
   const float rescale = *sum == 0.0f ? 0.0f : rescales[0];
-  float total = *sum * rescale;
-  for (int64_t j = 0; j < keys; ++j) total += weights[j];
   *maximum = new_maximum;
-  *sum = total;
+  *sum = *sum * rescale + Sum(total);
+  return rescale;
+}
 
-  const Lanes factor = Broadcast(rescale);
-  for (int64_t d = 0; d < head_dim; d += kLanes) {
-    Lanes value = Mul(Load(out + d), factor);
-    for (int64_t j = 0; j < keys; ++j) {
-      value = Fma(Broadcast(weights[j]), Load(values + j * head_dim + d), value);
+// out[head, d] = out[head, d] * rescale[head] + weights[head] . values[:, d], keys in ascending
+// order.
+struct ValueBlock {
+  const float* weights;  // [heads, kBlockKeys]
+  const float* rescale;  // [heads]
+  const float* values;
+  int64_t value_stride;
+  int64_t keys;
+  int64_t head_dim;
+  float* out;
+
+  // kColumns registers of the dimension by kHeads heads.
+  template <int kColumns, int kHeads>
+  void Run(int64_t column, int64_t head) const {
+    Lanes sums[kHeads][kColumns];
+    float* first = out + head * head_dim + column * kLanes;
+    for (int h = 0; h < kHeads; ++h) {
+      const Lanes factor = Broadcast(rescale[head + h]);
+      for (int c = 0; c < kColumns; ++c) {
+        sums[h][c] = Mul(Load(first + h * head_dim + c * kLanes), factor);
+      }
     }
-    Store(out + d, value);
+    const float* value = values + column * kLanes;
+    const float* weight = weights + head * kBlockKeys;
+    for (int64_t j = 0; j < keys; ++j, value += value_stride) {
+      Lanes loaded[kColumns];
+      for (int c = 0; c < kColumns; ++c) loaded[c] = Load(value + c * kLanes);
+      for (int h = 0; h < kHeads; ++h) {
+        const Lanes factor = Broadcast(weight[h * kBlockKeys + j]);
+        for (int c = 0; c < kColumns; ++c) sums[h][c] = Fma(factor, loaded[c], sums[h][c]);
+      }
+    }
+    for (int h = 0; h < kHeads; ++h) {
+      for (int c = 0; c < kColumns; ++c) Store(first + h * head_dim + c * kLanes, sums[h][c]);
+    }
+  }
+};
+
+// Flash attention's online softmax (Dao et al. 2022, algorithm 1), one block of keys. The columns
+// are the outer loop, so that a slice of the values stays in the first cache level for all heads.
+void AttendBlock(const float* scores, int64_t score_stride, int64_t heads, const float* values,
+                 int64_t value_stride, int64_t keys, int64_t head_dim, float* maximum, float* sum,
+                 float* out) {
+  alignas(64) float weights[kBlockHeads * kBlockKeys];
+  float rescale[kBlockHeads];
+  for (int64_t first = 0; first < heads; first += kBlockHeads) {
+    const int64_t count = heads - first < kBlockHeads ? heads - first : kBlockHeads;
+    for (int64_t h = 0; h < count; ++h) {
+      rescale[h] = SoftmaxBlock(scores + (first + h) * score_stride, keys, &maximum[first + h],
+                                &sum[first + h], weights + h * kBlockKeys);
+    }
+    ForEachBlock(
+        head_dim / kLanes, count,
+        ValueBlock{weights, rescale, values, value_stride, keys, head_dim, out + first * head_dim});
   }
 }
 
@@ -207,6 +279,10 @@ constexpr facet::VectorKernels MakeKernels(const char* name) {
   kernels.add_scale = AddScale;
   kernels.geglu = GeGlu;
   kernels.softcap = SoftCap;
+  kernels.decode_kv[0] = DecodeKvF32;
+  kernels.decode_kv[1] = DecodeKvBf16;
+  kernels.decode_kv[2] = DecodeKvFp8;
+  kernels.decode_kv[3] = DecodeKvQ8;
   kernels.attend_block = AttendBlock;
   return kernels;
 }

@@ -251,11 +251,11 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
 const Command kServeCommand = {
     "serve", "a router and workers on this machine",
     "facet serve MODEL [--workers=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
-    "[--threads=N] [--kv_cache_mib=2048] [--assistant=FILE] [--allowed_origins=*]: starts one "
-    "router\n"
-    "and the workers as processes of their own, starts again what dies, and stops all on Ctrl-C. "
-    "MODEL is a GGUF\n"
-    "file or a model folder. Threads are for each worker; 0 shares the processors out.\n\n"
+    "[--threads=N] [--kv_cache_mib=2048] [--kv_format=f32] [--kv_form=plain] [--assistant=FILE]\n"
+    "[--allowed_origins=*]: starts one router and the workers as processes of their own, starts\n"
+    "again what dies, and stops all on Ctrl-C. MODEL is a GGUF file or a model folder. Threads "
+    "are\n"
+    "for each worker; 0 shares the processors out.\n\n"
     "  facet serve facet-nano.gguf --workers=2",
     Run};
 
