@@ -69,7 +69,7 @@ absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& opt
 
 absl::StatusOr<KvCache> KvCache::Make(const TextConfig& config, const KvPlan& plan,
                                       Device& device) {
-  KvCache cache(plan, config.sliding_window_tokens);
+  KvCache cache(plan, config.sliding_window_tokens, &device);
   for (const LayerConfig& layer : config.layers) {
     const int64_t pages = layer.sliding ? plan.sliding_pages : plan.full_pages;
     const int64_t bytes = pages * LayerPageBytes(layer);
@@ -78,8 +78,37 @@ absl::StatusOr<KvCache> KvCache::Make(const TextConfig& config, const KvPlan& pl
     cache.layers_.push_back({keys, keys + bytes / static_cast<int64_t>(2 * sizeof(float)),
                              layer.kv_heads, layer.head_dim});
     cache.buffers_.push_back(std::move(buffer));
+    cache.layer_pools_.push_back(layer.sliding ? KvPool::kSliding : KvPool::kFull);
   }
   return cache;
+}
+
+std::vector<KvCache::Piece> KvCache::PiecesOf(KvPool pool, int32_t page) const {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (layer_pools_[i] != pool) continue;
+    const KvLayer& layer = layers_[i];
+    const int64_t elements = int64_t{kPageTokens} * layer.kv_heads * layer.head_dim;
+    const int64_t bytes = elements * static_cast<int64_t>(sizeof(float));
+    for (float* rows : {layer.keys, layer.values}) {
+      pieces.push_back({reinterpret_cast<uint8_t*>(rows + page * elements), bytes});
+    }
+  }
+  return pieces;
+}
+
+void KvCache::CopyPageToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const {
+  for (const Piece& piece : PiecesOf(pool, page)) {
+    device_->CopyToHostBlocking(host, piece.device, piece.bytes);
+    host += piece.bytes;
+  }
+}
+
+void KvCache::CopyPageToDevice(KvPool pool, int32_t page, const uint8_t* host) {
+  for (const Piece& piece : PiecesOf(pool, page)) {
+    device_->CopyToDevice(piece.device, host, piece.bytes);
+    host += piece.bytes;
+  }
 }
 
 }  // namespace facet

@@ -1,6 +1,7 @@
 #ifndef FACET_WORKER_LOADED_MODEL_H_
 #define FACET_WORKER_LOADED_MODEL_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -8,17 +9,27 @@
 #include "kernels/device.h"
 #include "model/model_file.h"
 #include "model/vocabulary.h"
+#include "worker/disk_tier.h"
+#include "worker/host_tier.h"
 #include "worker/kv_cache.h"
 #include "worker/model_runner.h"
 #include "worker/weights.h"
 
 namespace facet {
 
+// Where cached prefixes go that the device has no room for (tiered_cache.h).
+struct TierOptions {
+  int64_t host_bytes = 0;   // 0: no host memory
+  std::string disk_folder;  // empty: no disk
+  int64_t disk_bytes = 0;
+};
+
 struct LoadOptions {
   std::string device = "cpu";
   int threads = 0;                // 0: one for each processor this process may use
   std::string cpu_path = "auto";  // instruction set of the CPU device
   KvPlanOptions kv;
+  TierOptions tiers;
 };
 
 // A model ready to run on one device: everything an engine or a scorer stands on, in the order in
@@ -30,6 +41,8 @@ struct LoadedModel {
   std::unique_ptr<Device> device;
   std::unique_ptr<Weights> weights;
   std::unique_ptr<KvCache> cache;
+  std::unique_ptr<HostTier> host_tier;  // may be null
+  std::unique_ptr<DiskTier> disk_tier;  // may be null
   std::unique_ptr<ModelRunner> runner;
 
   const TextConfig& config() const { return weights->config; }

@@ -34,6 +34,11 @@ ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's
 ABSL_FLAG(int, running_requests_max, 64, "Requests computed in one step.");
 ABSL_FLAG(int, waiting_requests_max, 256, "Requests that may wait; one more is refused.");
 ABSL_FLAG(int, step_tokens_max, 512, "Tokens computed in one step; longer prompts go in chunks.");
+ABSL_FLAG(int64_t, host_tier_bytes, int64_t{1} << 30,
+          "Host memory for cached prefixes that the device has no room for; 0: none.");
+ABSL_FLAG(std::string, disk_tier_dir, "",
+          "Folder for cached prefixes, found again after a restart; empty: none.");
+ABSL_FLAG(int64_t, disk_tier_bytes, int64_t{16} << 30, "The most that --disk_tier_dir holds.");
 ABSL_FLAG(bool, dry_run, false, "Print the memory plan and exit; nothing is served.");
 ABSL_FLAG(int, drain_timeout_s, 30, "How long SIGTERM waits for running requests.");
 
@@ -58,6 +63,13 @@ absl::StatusOr<LoadedModel> Load() {
   options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
   options.kv.running_requests_max = absl::GetFlag(FLAGS_running_requests_max);
   options.kv.step_tokens_max = absl::GetFlag(FLAGS_step_tokens_max);
+  // A plan touches no disk.
+  options.tiers = {absl::GetFlag(FLAGS_host_tier_bytes),
+                   absl::GetFlag(FLAGS_dry_run) ? "" : absl::GetFlag(FLAGS_disk_tier_dir),
+                   absl::GetFlag(FLAGS_disk_tier_bytes)};
+  if (options.tiers.host_bytes < 0 || options.tiers.disk_bytes < 0) {
+    return absl::InvalidArgumentError("--host_tier_bytes and --disk_tier_bytes must be at least 0");
+  }
   if (absl::GetFlag(FLAGS_model).empty()) {
     return absl::InvalidArgumentError("--model is missing: name a GGUF file or a model folder");
   }
@@ -103,6 +115,11 @@ void PrintPlan(const LoadedModel& model) {
   };
   print_pool("full layers   ", plan.full_pages, plan.full_page_bytes);
   print_pool("sliding layers", plan.sliding_pages, plan.sliding_page_bytes);
+  if (model.host_tier != nullptr) {
+    const PrefixCache& slots = model.host_tier->slots();
+    print_pool("host, full    ", slots.page_count(KvPool::kFull), plan.full_page_bytes);
+    print_pool("host, sliding ", slots.page_count(KvPool::kSliding), plan.sliding_page_bytes);
+  }
   std::printf("%lld tokens of context fit in all, at most %d in one sequence\n",
               static_cast<long long>(plan.full_pages) * kPageTokens, plan.context_tokens_max);
 }
@@ -120,7 +137,8 @@ int Main() {
   }
   LoadBoard board;
   const EngineOptions options = MakeEngineOptions(*model, &board);
-  Engine engine(options, model->runner.get(), model->cache.get());
+  Engine engine(options, model->runner.get(), model->cache.get(), model->host_tier.get(),
+                model->disk_tier.get());
   WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
                         &board);
 

@@ -32,6 +32,7 @@ PrefixCache::Match PrefixCache::Find(absl::Span<const PageKey> keys) const {
   for (int i = 0; i < static_cast<int>(keys.size()); ++i) {
     const auto found = full.by_key.find(keys[i]);
     if (found == full.by_key.end()) break;
+    match.known_pages = i + 1;
     full_evictable += full.pages[found->second].references == 0 ? 1 : 0;
     sliding_run = sliding.by_key.contains(keys[i]) ? sliding_run + 1 : 0;
     if (sliding_run >= WindowPages(i + 1)) {

@@ -64,6 +64,7 @@ class PrefixCache {
     int pages = 0;               // usable: all full pages, and the sliding pages of the last window
     int32_t full_evictable = 0;  // of those to be held, the ones that nobody holds now
     int32_t sliding_evictable = 0;
+    int known_pages = 0;  // full pages that are here without a gap: this chain leaves others there
   };
   // `keys`: the chain of a prompt's whole pages. Looks only; nothing is held.
   Match Find(absl::Span<const PageKey> keys) const;

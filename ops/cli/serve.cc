@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -32,6 +33,11 @@ ABSL_FLAG(std::string, host, "127.0.0.1", "Address that clients reach; 0.0.0.0 f
 ABSL_FLAG(int, port, 9379, "HTTP port; 0 lets the kernel pick.");
 ABSL_FLAG(int, grpc_port, 9380, "gRPC port; 0 lets the kernel pick.");
 ABSL_FLAG(int, worker_port, 9381, "gRPC port of the first worker; 0 lets the kernel pick.");
+ABSL_FLAG(int64_t, host_tier_bytes, int64_t{1} << 30,
+          "Host memory of each worker for cached prefixes that its device has no room for.");
+ABSL_FLAG(std::string, disk_tier_dir, "",
+          "Folder of the workers for cached prefixes, found again after a restart; empty: none.");
+ABSL_FLAG(int64_t, disk_tier_bytes, int64_t{16} << 30, "The most that --disk_tier_dir holds.");
 ABSL_FLAG(std::string, allowed_origins, "", "Origins that browsers may call from, or *.");
 
 namespace facet {
@@ -130,6 +136,9 @@ absl::Status Cluster::Start(const std::string& model) {
              absl::StrCat("--device=", absl::GetFlag(FLAGS_device)),
              absl::StrCat("--cpu_path=", absl::GetFlag(FLAGS_cpu_path)),
              absl::StrCat("--kv_cache_mib=", absl::GetFlag(FLAGS_kv_cache_mib)),
+             absl::StrCat("--host_tier_bytes=", absl::GetFlag(FLAGS_host_tier_bytes)),
+             absl::StrCat("--disk_tier_dir=", absl::GetFlag(FLAGS_disk_tier_dir)),
+             absl::StrCat("--disk_tier_bytes=", absl::GetFlag(FLAGS_disk_tier_bytes)),
              absl::StrCat("--context_tokens_max=", absl::GetFlag(FLAGS_context_tokens_max))}));
     ASSIGN_OR_RETURN(const int bound, PortIn(ready, "grpc_port"));
     // The router knows it by this port, so it comes back under the same.
