@@ -1,10 +1,13 @@
 // The law of serving under random schedules: arrivals, cancels, deadlines, shared prefixes,
-// preemptions and evictions, under a virtual clock, with the engine's invariants checked after each
-// step. Each request must give the tokens of its lone run, or a beginning of them where it was cut
-// short. FACET_SCHEDULES sets how many schedules are run, FACET_SEED where they start.
+// preemptions, evictions, host memory and a disk that loses pages, and restarts, under a virtual
+// clock, with the engine's invariants checked after each step. Each request must give the tokens of
+// its lone run, or a beginning of them where it was cut short. FACET_SCHEDULES sets how many
+// schedules are run, FACET_SEED where they start.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -39,8 +42,7 @@ struct Result {
   std::vector<uint32_t> tokens;
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
   int finishes = 0;
-  uint32_t preemptions = 0;
-  uint32_t cached_tokens = 0;
+  v1::Ledger ledger;
 };
 
 // For one thread: the test drives the engine itself.
@@ -52,8 +54,7 @@ class Results final : public StepSink {
       for (const uint32_t token : output.reply.tokens()) result.tokens.push_back(token);
       if (output.reply.finish_reason() == v1::FINISH_REASON_UNSPECIFIED) continue;
       result.finish_reason = output.reply.finish_reason();
-      result.preemptions = output.reply.ledger().preemptions();
-      result.cached_tokens = output.reply.ledger().cached_tokens();
+      result.ledger = output.reply.ledger();
       ++result.finishes;
       ++finished;
     }
@@ -66,6 +67,7 @@ struct Limits {
   int running_requests_max;
   int step_tokens_max;
   int64_t kv_bytes;
+  TierOptions tiers = {};
 };
 
 // A tiny random model and an engine that the test steps.
@@ -76,20 +78,33 @@ class Stepped {
     load.threads = 1;
     load.kv = {limits.kv_bytes, kContextTokens, limits.running_requests_max,
                limits.step_tokens_max};
+    load.tiers = limits.tiers;
     model_ =
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
     EngineOptions options = EngineOptionsFor(*model_);
     options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms); };
-    engine = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get());
+    engine = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get(),
+                                      model_->host_tier.get(), model_->disk_tier.get());
   }
 
   void Step() {
     engine->RunOneStep();
     model_->cache->pages().CheckInvariants();
+    if (model_->host_tier != nullptr) model_->host_tier->slots().CheckInvariants();
   }
+  // The disk's loop is the test's too. False: there was nothing to do.
+  bool StepDisk() { return model_->disk_tier != nullptr && model_->disk_tier->RunOnce(); }
+  DiskTierStats disk_stats() const {
+    return model_->disk_tier == nullptr ? DiskTierStats() : model_->disk_tier->stats();
+  }
+  // On the device and in host memory.
   int pages_in_use() const {
-    return model_->cache->pages().in_use_count(KvPool::kFull) +
-           model_->cache->pages().in_use_count(KvPool::kSliding);
+    int pages = 0;
+    for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
+      pages += model_->cache->pages().in_use_count(pool);
+      if (model_->host_tier != nullptr) pages += model_->host_tier->slots().in_use_count(pool);
+    }
+    return pages;
   }
 
   int64_t now_ms = 0;
@@ -132,7 +147,7 @@ std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateReques
     request.set_cache_salt(absl::StrCat("lone ", i));
     EXPECT_OK(lone.engine->Submit(request, lone.results, i));
     while (lone.results->by_id[i].finishes == 0) lone.Step();
-    EXPECT_EQ(lone.results->by_id[i].cached_tokens, 0);
+    EXPECT_EQ(lone.results->by_id[i].ledger.cached_tokens(), 0);
     tokens.push_back(lone.results->by_id[i].tokens);
   }
   return tokens;
@@ -140,15 +155,37 @@ std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateReques
 
 struct Totals {
   int finished = 0, cut = 0;
-  int64_t preemptions = 0, cached_tokens = 0;
+  int64_t preemptions = 0, device_tokens = 0, host_tokens = 0, disk_tokens = 0;
+  int64_t restored_tokens = 0, disk_faults = 0;
 };
 
-// Plays one schedule.
-void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
-          const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
-  std::mt19937 random(seed);
-  const Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120),
-                         int64_t{2500 + static_cast<int>(random() % 6000)} << 10};
+// Does to one file of the disk tier what a bad disk does.
+void BreakAFile(const std::string& folder, std::mt19937& random) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  if (files.empty()) return;
+  // The order of a folder is the file system's.
+  std::sort(files.begin(), files.end());
+  const std::filesystem::path path = files[random() % files.size()];
+  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(path));
+  if (random() % 2 == 0) {
+    std::filesystem::resize_file(path, random() % (bytes + 100));
+  } else if (bytes > 0) {
+    const auto at = static_cast<int64_t>(random() % bytes);
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(at);
+    const int byte = file.get();
+    file.seekp(at);
+    file.put(static_cast<char>(byte ^ (1 << (random() % 8))));
+  }
+}
+
+// Plays one schedule on a worker that begins with what earlier ones left in the disk tier's folder.
+void PlayOneLife(uint32_t seed, const Limits& limits, std::mt19937& random,
+                 const std::vector<v1::GenerateRequest>& requests,
+                 const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
   Stepped stepped(limits);
   const int count = 4 + static_cast<int>(random() % 12);
   std::vector<int> played;
@@ -165,9 +202,15 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
     if (submitted > 0 && random() % 40 == 0) {
       stepped.engine->Cancel(stepped.results, random() % submitted);
     }
+    if (!limits.tiers.disk_folder.empty() && random() % 16 == 0) {
+      BreakAFile(limits.tiers.disk_folder, random);
+    }
+    for (uint32_t i = random() % 4; i > 0; --i) stepped.StepDisk();
     stepped.Step();
     stepped.now_ms += random() % 3;
   }
+  // What is on its way to disk is held in host memory until it is there.
+  while (stepped.StepDisk()) stepped.Step();
   EXPECT_EQ(stepped.pages_in_use(), 0) << "seed " << seed << ": pages leaked";
   for (int i = 0; i < count; ++i) {
     const Result& result = stepped.results->by_id[i];
@@ -177,9 +220,39 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
     EXPECT_EQ(result.tokens, expected) << "seed " << seed << " request " << i;
     EXPECT_EQ(result.finishes, 1) << "seed " << seed << " request " << i;
     ++(whole ? totals.finished : totals.cut);
-    totals.preemptions += result.preemptions;
-    totals.cached_tokens += result.cached_tokens;
+    const v1::Ledger& ledger = result.ledger;
+    EXPECT_EQ(ledger.cached_tokens(), ledger.cached_device_tokens() + ledger.cached_host_tokens() +
+                                          ledger.cached_disk_tokens());
+    totals.preemptions += ledger.preemptions();
+    totals.device_tokens += ledger.cached_device_tokens();
+    totals.host_tokens += ledger.cached_host_tokens();
+    totals.disk_tokens += ledger.cached_disk_tokens();
+    totals.restored_tokens += ledger.restored_tokens();
   }
+  const DiskTierStats disk = stepped.disk_stats();
+  for (const int64_t count : disk.faults) totals.disk_faults += count;
+}
+
+// Plays one schedule: on the device alone, with host memory, or with a disk too, over a restart.
+void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
+          const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
+  std::mt19937 random(seed);
+  Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120),
+                   int64_t{2500 + static_cast<int>(random() % 6000)} << 10};
+  const uint32_t kind = random() % 3;
+  if (kind > 0) limits.tiers.host_bytes = int64_t{1200 + static_cast<int>(random() % 8000)} << 10;
+  if (kind < 2) {
+    PlayOneLife(seed, limits, random, requests, lone, totals);
+    return;
+  }
+  std::string folder = absl::StrCat(::testing::TempDir(), "/engine_property_XXXXXX");
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  limits.tiers.disk_folder = folder;
+  limits.tiers.disk_bytes = int64_t{2000 + static_cast<int>(random() % 20000)} << 10;
+  for (int life = 0; life < 2; ++life) {
+    PlayOneLife(seed, limits, random, requests, lone, totals);
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
@@ -192,14 +265,23 @@ TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
   for (int i = 0; i < schedules && !::testing::Test::HasFailure(); ++i) {
     Play(static_cast<uint32_t>(first_seed + i), requests, lone, totals);
   }
-  std::printf("%d finished, %d cut short, %lld preemptions, %lld cached tokens\n", totals.finished,
-              totals.cut, static_cast<long long>(totals.preemptions),
-              static_cast<long long>(totals.cached_tokens));
+  std::printf(
+      "%d finished, %d cut short, %lld preemptions; cached tokens: %lld of the device, %lld of "
+      "host "
+      "memory, %lld of disk; %lld restored; %lld disk faults\n",
+      totals.finished, totals.cut, static_cast<long long>(totals.preemptions),
+      static_cast<long long>(totals.device_tokens), static_cast<long long>(totals.host_tokens),
+      static_cast<long long>(totals.disk_tokens), static_cast<long long>(totals.restored_tokens),
+      static_cast<long long>(totals.disk_faults));
   // A schedule that never preempts, cuts or shares would prove little.
   EXPECT_GT(totals.finished, 0);
   EXPECT_GT(totals.cut, 0);
   EXPECT_GT(totals.preemptions, 0);
-  EXPECT_GT(totals.cached_tokens, 0);
+  EXPECT_GT(totals.device_tokens, 0);
+  EXPECT_GT(totals.host_tokens, 0);
+  EXPECT_GT(totals.disk_tokens, 0);
+  EXPECT_GT(totals.restored_tokens, 0);
+  EXPECT_GT(totals.disk_faults, 0);
 }
 
 }  // namespace
