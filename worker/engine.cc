@@ -30,7 +30,11 @@ struct Engine::Sequence {
   std::vector<PageKey> keys;  // of the prompt's whole pages, and of those generated and published
   PageKey root_key;
   int published_pages = 0;
-  int cached_tokens = 0;  // of the prompt, when it first ran
+  int branch_pages = 0;  // where it leaves what others computed; 0 if its cached prefix goes so far
+  bool fetch_considered = false;  // whether its pages on disk were looked at
+  uint64_t fetch_ticket = 0;      // of what is read for it; 0: nothing
+  TierTokens cached;              // of the prompt, when it first ran
+  int restored_tokens = 0;        // after preemptions, by copy from host memory or disk
 
   absl::Time arrival, first_run = absl::InfiniteFuture(), first_token = absl::InfiniteFuture();
   absl::Time deadline = absl::InfiniteFuture();
@@ -48,6 +52,10 @@ namespace {
 // How many of those that wait are looked at for one step: more are not admitted at once.
 constexpr size_t kAdmissionsMax = 16;
 constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
+// What one step hands to the disk's queue: about 10 ms of copying. One page may be larger.
+constexpr int64_t kWriteBehindBytes = int64_t{64} << 20;
+// How long a step that had nothing to run waits for the disk; deadlines are seen to as often.
+constexpr absl::Duration kStallInterval = absl::Milliseconds(10);
 
 absl::Status CheckIds(absl::string_view field, const google::protobuf::RepeatedField<uint32_t>& ids,
                       int vocab_size) {
@@ -82,8 +90,12 @@ uint64_t Microseconds(absl::Duration duration) {
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache, Drafter* drafter)
-    : options_(options), runner_(*runner), cache_(*cache), drafter_(drafter) {
+Engine::Engine(const EngineOptions& options, const EngineParts& parts)
+    : options_(options),
+      runner_(*parts.runner),
+      cache_(*parts.cache),
+      drafter_(parts.drafter),
+      tiers_(parts.cache, parts.host_tier, parts.disk_tier, options.clock) {
   CHECK_GE(runner_.options().rows_max, options_.step_tokens_max);
   CHECK_GE(runner_.options().output_rows_max, options_.running_requests_max);
   CHECK_LE(options_.context_tokens_max, cache_.plan().context_tokens_max);
@@ -97,9 +109,14 @@ Engine::~Engine() {
     stopping_ = true;
   }
   if (thread_.joinable()) thread_.join();
+  tiers_.BlockingStop(options_.disk_flush_timeout);
 }
 
 void Engine::Start() {
+  tiers_.Start([this] {
+    absl::MutexLock lock(&mutex_);
+    tiers_have_work_ = true;
+  });
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -205,21 +222,27 @@ void Engine::Loop() {
 void Engine::RunOneStep() {
   TakeInbox();
   step_begin_ = options_.clock();
+  tiers_.TakeCompleted();
   EndCancelledAndLate();
   SortWaiting();
   Step();
   Deliver();
   PublishLoad();
+  if (!tiers_.WriteBehind(kWriteBehindBytes)) return;
+  absl::MutexLock lock(&mutex_);
+  tiers_have_work_ = true;
 }
 
 bool Engine::HasWork() const {
-  return stopping_ || !arrivals_.empty() || !cancellations_.empty() || !running_.empty() ||
-         !waiting_.empty() || draining_ != announced_drain_;
+  return stopping_ || tiers_have_work_ || !arrivals_.empty() || !cancellations_.empty() ||
+         (!stalled_ && (!running_.empty() || !waiting_.empty())) || draining_ != announced_drain_;
 }
 
 bool Engine::WaitForWork() {
   absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(this, &Engine::HasWork));
+  const absl::Duration timeout = stalled_ ? kStallInterval : absl::InfiniteDuration();
+  mutex_.AwaitWithTimeout(absl::Condition(this, &Engine::HasWork), timeout);
+  tiers_have_work_ = false;
   return !stopping_;
 }
 
@@ -266,6 +289,15 @@ absl::Span<const PageKey> Engine::PrefixKeys(const Sequence& sequence) {
   return absl::MakeSpan(sequence.keys).subspan(0, std::min(sequence.keys.size(), pages));
 }
 
+void Engine::FetchFromDisk() {
+  for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
+    Sequence& sequence = *waiting_[i];
+    // Once for each time that it waits, so that it never waits for ever where memory is short.
+    if (std::exchange(sequence.fetch_considered, true)) continue;
+    sequence.fetch_ticket = tiers_.Fetch(PrefixKeys(sequence));
+  }
+}
+
 SchedulerSnapshot Engine::Snapshot() const {
   const PrefixCache& pages = cache_.pages();
   SchedulerSnapshot snapshot;
@@ -288,13 +320,14 @@ SchedulerSnapshot Engine::Snapshot() const {
   for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
     const Sequence& sequence = *waiting_[i];
     const absl::Span<const PageKey> keys = PrefixKeys(sequence);
-    const PrefixCache::Match match = pages.Find(keys);
+    const TieredCache::Match match = tiers_.Find(keys);
     const bool deferred =
-        match.pages < static_cast<int>(keys.size()) && in_progress.contains(keys[match.pages]);
+        !tiers_.FetchDone(sequence.fetch_ticket) ||
+        (match.pages < static_cast<int>(keys.size()) && in_progress.contains(keys[match.pages]));
     snapshot.sequences.push_back({.computed_len = match.pages * kPageTokens,
                                   .token_count = static_cast<int>(sequence.tokens.size()),
-                                  .full_pages = match.full_evictable,
-                                  .sliding_pages = match.sliding_evictable,
+                                  .full_pages = match.full_pages,
+                                  .sliding_pages = match.sliding_pages,
                                   .deferred = deferred,
                                   .priority = sequence.request.priority()});
     if (!deferred) add_in_progress(sequence, match.pages);
@@ -304,6 +337,7 @@ SchedulerSnapshot Engine::Snapshot() const {
 
 void Engine::Step() {
   for (auto& sequence : running_) FreePagesBelowWindow(*sequence);
+  FetchFromDisk();
   const SchedulerLimits limits = {
       options_.step_tokens_max, options_.running_requests_max,
       runner_.options().output_rows_max - options_.running_requests_max};
@@ -313,6 +347,7 @@ void Engine::Step() {
     for (auto& sequence : *queue) order.push_back(sequence.get());
   }
   Preempt(plan, order);
+  stalled_ = plan.runs.empty() && plan.preempted.empty();
   if (!plan.runs.empty()) Compute(plan, order);
   RemoveEnded();
 }
@@ -323,6 +358,7 @@ void Engine::Preempt(const StepPlan& plan, const std::vector<Sequence*>& order) 
     FreePages(sequence);
     sequence.computed_len = 0;
     sequence.drafts.clear();
+    sequence.fetch_considered = false;
     ++sequence.preemptions;
     const auto found = std::find_if(running_.begin(), running_.end(),
                                     [&](const auto& other) { return other.get() == &sequence; });
@@ -335,6 +371,7 @@ void Engine::Preempt(const StepPlan& plan, const std::vector<Sequence*>& order) 
 }
 
 void Engine::Admit(const StepPlan& plan, const std::vector<Sequence*>& order) {
+  std::vector<Sequence*> admitted;
   for (const StepPlan::Run& run : plan.runs) {
     Sequence& sequence = *order[run.sequence];
     const auto found = std::find_if(waiting_.begin(), waiting_.end(),
@@ -346,22 +383,36 @@ void Engine::Admit(const StepPlan& plan, const std::vector<Sequence*>& order) {
     running_.insert(place, std::move(*found));
     waiting_.erase(found);
     HoldCachedPrefix(sequence);
+    admitted.push_back(&sequence);
     absl::MutexLock lock(&mutex_);
     --waiting_count_;
   }
+  // All are held before any page is taken for a copy, which might evict them.
+  for (Sequence* sequence : admitted) FillCachedPrefix(*sequence);
 }
 
 void Engine::HoldCachedPrefix(Sequence& sequence) {
   const absl::Span<const PageKey> keys = PrefixKeys(sequence);
-  const int pages = cache_.pages().Find(keys).pages;
-  cache_.pages().Hold(keys, pages, &sequence.pages.full, &sequence.pages.sliding);
-  sequence.published_pages = pages;
-  sequence.computed_len = pages * kPageTokens;
+  const TieredCache::Match match = tiers_.Find(keys);
+  tiers_.Hold(keys, match.pages, &sequence.pages.full, &sequence.pages.sliding);
+  sequence.published_pages = match.pages;
+  sequence.computed_len = match.pages * kPageTokens;
+  sequence.branch_pages = match.known_pages > match.pages ? match.known_pages : 0;
+}
+
+void Engine::FillCachedPrefix(Sequence& sequence) {
+  const int pages = sequence.published_pages;
+  const TierTokens tokens =
+      tiers_.Fill(PrefixKeys(sequence), pages, &sequence.pages.full, &sequence.pages.sliding);
   while (sequence.sliding_first < pages &&
          sequence.pages.sliding[sequence.sliding_first] == PageTables::kNoPage) {
     ++sequence.sliding_first;
   }
-  if (sequence.first_run == absl::InfiniteFuture()) sequence.cached_tokens = sequence.computed_len;
+  if (sequence.first_run == absl::InfiniteFuture()) {
+    sequence.cached = tokens;
+  } else {
+    sequence.restored_tokens += tokens.host + tokens.disk;
+  }
 }
 
 void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) {
@@ -374,7 +425,11 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
   }
   const absl::Time begin = options_.clock();
   const absl::Span<const float> logits = runner_.RunBlocking(batch);
-  step_costs_.Add(batch.rows(), absl::ToDoubleSeconds(options_.clock() - begin));
+  const absl::Duration computed = options_.clock() - begin;
+  step_costs_.Add(batch.rows(), absl::ToDoubleSeconds(computed));
+  // Prompts make up most of its rows.
+  const bool prefill = batch.rows() > 2 * static_cast<int>(batch.output_rows.size());
+  if (prefill) tiers_.AddPrefill(batch.rows(), computed);
 
   std::vector<Sequence*> going_on;  // those that got a token and want more
   std::vector<int> state_rows;      // the output row that each one's newest token came from
@@ -440,10 +495,15 @@ void Engine::PublishPages(Sequence& sequence) {
     full = cache_.pages().Publish(KvPool::kFull, full, sequence.keys[i], i);
     int32_t& sliding = sequence.pages.sliding[i];
     sliding = cache_.pages().Publish(KvPool::kSliding, sliding, sequence.keys[i], i);
+    // Where the prompt ends, and where it leaves what others had computed, more may go on.
+    if (i + 1 == sequence.prompt_count / kPageTokens || i + 1 == sequence.branch_pages) {
+      cache_.pages().MarkResumePoint(sequence.keys, i + 1);
+    }
   }
 }
 
 void Engine::FreePages(Sequence& sequence) {
+  cache_.pages().MarkResumePoint(sequence.keys, sequence.published_pages);
   for (const int32_t page : sequence.pages.full) cache_.pages().Release(KvPool::kFull, page);
   for (const int32_t page : sequence.pages.sliding) {
     if (page != PageTables::kNoPage) cache_.pages().Release(KvPool::kSliding, page);
@@ -560,7 +620,11 @@ void Engine::Finish(Sequence& sequence, v1::FinishReason reason) {
   ledger->set_generated_tokens(sequence.generated_count() - sequence.request.resume_from_size());
   ledger->set_drafts_proposed(sequence.drafts_proposed);
   ledger->set_drafts_accepted(sequence.drafts_accepted);
-  ledger->set_cached_tokens(sequence.cached_tokens);
+  ledger->set_cached_tokens(sequence.cached.sum());
+  ledger->set_cached_device_tokens(sequence.cached.device);
+  ledger->set_cached_host_tokens(sequence.cached.host);
+  ledger->set_cached_disk_tokens(sequence.cached.disk);
+  ledger->set_restored_tokens(sequence.restored_tokens);
   ledger->set_preemptions(sequence.preemptions);
   if (std::find(touched_.begin(), touched_.end(), &sequence) == touched_.end()) {
     touched_.push_back(&sequence);

@@ -20,6 +20,7 @@
 #include "worker/kv_cache.h"
 #include "worker/model_runner.h"
 #include "worker/scheduler.h"
+#include "worker/tiered_cache.h"
 
 namespace facet {
 
@@ -44,8 +45,19 @@ struct EngineOptions {
   int sliding_window_tokens = 0;
   std::vector<int> suppressed_ids;  // never generated
   std::function<absl::Time()> clock = absl::Now;
+  // How long the end may take to write to disk what is pending.
+  absl::Duration disk_flush_timeout = absl::Seconds(10);
   // Hears the load after each step that changed it. On the engine's thread: only enqueue.
   std::function<void(const v1::Load&)> on_load;
+};
+
+// What an engine works with. All must outlive it.
+struct EngineParts {
+  ModelRunner* runner = nullptr;
+  KvCache* cache = nullptr;
+  Drafter* drafter = nullptr;     // null: each step gives one token
+  HostTier* host_tier = nullptr;  // null: pages that leave the device are gone
+  DiskTier* disk_tier = nullptr;  // null, or behind a host tier
 };
 
 // Runs requests by continuous batching: one thread takes what came in, plans a step, computes it,
@@ -56,11 +68,9 @@ struct EngineOptions {
 // deadline or error; and each of them gives its pages back. Tokens do not depend on what else runs.
 class Engine {
  public:
-  // `runner`, `cache` and `drafter` must outlive the engine, and belong to its thread from Start
-  // on. Without a drafter each step gives one token.
-  Engine(const EngineOptions& options, ModelRunner* runner, KvCache* cache,
-         Drafter* drafter = nullptr);
-  // Ends what still runs as cancelled, then stops the thread.
+  // The engine's thread owns the parts from Start on.
+  Engine(const EngineOptions& options, const EngineParts& parts);
+  // Ends what still runs as cancelled, stops the thread, and writes pending pages to disk.
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -86,6 +96,8 @@ class Engine {
   bool BlockingWaitIdle(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const EngineOptions& options() const { return options_; }
+  // REQUIRES: Start was not called.
+  const TieredCache& tiers() const { return tiers_; }
 
  private:
   struct Sequence;
@@ -106,11 +118,14 @@ class Engine {
   void EndCancelledAndLate();
   void SortWaiting();
   void Step();
+  // Begins to fetch what those that wait have on disk; they are deferred until it is there.
+  void FetchFromDisk();
   SchedulerSnapshot Snapshot() const;
   // The chain of keys that a cached prefix of this sequence is looked up by: one key less than
   // would leave no token to compute.
   static absl::Span<const PageKey> PrefixKeys(const Sequence& sequence);
   void HoldCachedPrefix(Sequence& sequence);
+  void FillCachedPrefix(Sequence& sequence);
   void PublishPages(Sequence& sequence);
   void Preempt(const StepPlan& plan, const std::vector<Sequence*>& order);
   void Admit(const StepPlan& plan, const std::vector<Sequence*>& order);
@@ -139,6 +154,7 @@ class Engine {
   ModelRunner& runner_;
   KvCache& cache_;
   Drafter* const drafter_;  // or null
+  TieredCache tiers_;
   std::thread thread_;
 
   absl::Mutex mutex_;
@@ -148,6 +164,8 @@ class Engine {
   int waiting_count_ ABSL_GUARDED_BY(mutex_) = 0;  // arrivals_ and waiting_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool tiers_have_work_ ABSL_GUARDED_BY(mutex_) =
+      false;  // something was read or written, or may be
 
   // The engine's thread alone.
   std::deque<std::unique_ptr<Sequence>> running_;  // by priority, then admission
@@ -158,6 +176,7 @@ class Engine {
   double tokens_per_s_ = 0;  // a moving average over steps
   StepCosts step_costs_, draft_costs_;
   bool announced_drain_ = false;
+  bool stalled_ = false;  // the last step had nothing to run: all that wait do so for the disk
 };
 
 }  // namespace facet

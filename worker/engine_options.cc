@@ -13,4 +13,9 @@ EngineOptions EngineOptionsFor(const LoadedModel& model) {
   return options;
 }
 
+EngineParts PartsOf(const LoadedModel& model) {
+  return {model.runner.get(), model.cache.get(), model.drafter.get(), model.host_tier.get(),
+          model.disk_tier.get()};
+}
+
 }  // namespace facet

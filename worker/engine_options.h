@@ -10,6 +10,8 @@ namespace facet {
 // otherwise (waiting requests, clock, load) it sets itself.
 EngineOptions EngineOptionsFor(const LoadedModel& model);
 
+EngineParts PartsOf(const LoadedModel& model);
+
 }  // namespace facet
 
 #endif  // FACET_WORKER_ENGINE_OPTIONS_H_

@@ -1,11 +1,13 @@
 // The law of serving under random schedules: arrivals, cancels, deadlines, priorities, shared
-// prefixes, preemptions, evictions, drafts and resumed answers, under a virtual clock, with the
-// engine's invariants checked after each step. Each request must give the tokens of its lone run,
-// or a beginning of them where it was cut short. FACET_SCHEDULES sets how many schedules are run,
-// FACET_SEED where they start.
+// prefixes, preemptions, evictions, drafts, resumed answers, host memory and a disk that loses
+// pages, and restarts, under a virtual clock, with the engine's invariants checked after each step.
+// Each request must give the tokens of its lone run, or a beginning of them where it was cut short.
+// FACET_SCHEDULES sets how many schedules are run, FACET_SEED where they start.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -41,9 +43,7 @@ struct Result {
   std::vector<uint32_t> tokens;
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
   int finishes = 0;
-  uint32_t preemptions = 0;
-  uint32_t cached_tokens = 0;
-  uint32_t drafts_proposed = 0, drafts_accepted = 0;
+  v1::Ledger ledger;
 };
 
 // For one thread: the test drives the engine itself.
@@ -55,10 +55,7 @@ class Results final : public StepSink {
       for (const uint32_t token : output.reply.tokens()) result.tokens.push_back(token);
       if (output.reply.finish_reason() == v1::FINISH_REASON_UNSPECIFIED) continue;
       result.finish_reason = output.reply.finish_reason();
-      result.preemptions = output.reply.ledger().preemptions();
-      result.cached_tokens = output.reply.ledger().cached_tokens();
-      result.drafts_proposed = output.reply.ledger().drafts_proposed();
-      result.drafts_accepted = output.reply.ledger().drafts_accepted();
+      result.ledger = output.reply.ledger();
       ++result.finishes;
       ++finished;
     }
@@ -72,6 +69,7 @@ struct Limits {
   int step_tokens_max;
   int64_t kv_bytes;
   int drafts_max = 0;  // 0: no drafter
+  TierOptions tiers = {};
 };
 
 // A tiny random model and an engine that the test steps.
@@ -84,6 +82,7 @@ class Stepped {
                limits.step_tokens_max};
     if (limits.drafts_max > 0) load.assistant = "tests/testdata/golden/assistant.gguf";
     load.drafts_max = limits.drafts_max;
+    load.tiers = limits.tiers;
     model_ =
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
     EngineOptions options = EngineOptionsFor(*model_);
@@ -91,17 +90,29 @@ class Stepped {
     if (limits.drafts_max > 0) {
       drafter = std::make_unique<testing::GuessingDrafter>(model_->drafter.get(), 9);
     }
-    engine =
-        std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get(), drafter.get());
+    EngineParts parts = PartsOf(*model_);
+    parts.drafter = drafter.get();
+    engine = std::make_unique<Engine>(options, parts);
   }
 
   void Step() {
     engine->RunOneStep();
     model_->cache->pages().CheckInvariants();
+    if (model_->host_tier != nullptr) model_->host_tier->slots().CheckInvariants();
   }
+  // The disk's loop is the test's too. False: there was nothing to do.
+  bool StepDisk() { return model_->disk_tier != nullptr && model_->disk_tier->RunOnce(); }
+  DiskTierStats disk_stats() const {
+    return model_->disk_tier == nullptr ? DiskTierStats() : model_->disk_tier->stats();
+  }
+  // On the device and in host memory.
   int pages_in_use() const {
-    return model_->cache->pages().in_use_count(KvPool::kFull) +
-           model_->cache->pages().in_use_count(KvPool::kSliding);
+    int pages = 0;
+    for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
+      pages += model_->cache->pages().in_use_count(pool);
+      if (model_->host_tier != nullptr) pages += model_->host_tier->slots().in_use_count(pool);
+    }
+    return pages;
   }
 
   int64_t now_ms = 0;
@@ -145,7 +156,7 @@ std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateReques
     request.set_cache_salt(absl::StrCat("lone ", i));
     EXPECT_OK(lone.engine->Submit(request, lone.results, i));
     while (lone.results->by_id[i].finishes == 0) lone.Step();
-    EXPECT_EQ(lone.results->by_id[i].cached_tokens, 0);
+    EXPECT_EQ(lone.results->by_id[i].ledger.cached_tokens(), 0);
     tokens.push_back(lone.results->by_id[i].tokens);
   }
   return tokens;
@@ -153,16 +164,37 @@ std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateReques
 
 struct Totals {
   int finished = 0, cut = 0;
-  int64_t preemptions = 0, cached_tokens = 0, drafts_proposed = 0, drafts_accepted = 0;
+  int64_t preemptions = 0, device_tokens = 0, host_tokens = 0, disk_tokens = 0;
+  int64_t restored_tokens = 0, disk_faults = 0, drafts_proposed = 0, drafts_accepted = 0;
 };
 
-// Plays one schedule.
-void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
-          const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
-  std::mt19937 random(seed);
-  const Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120),
-                         int64_t{2500 + static_cast<int>(random() % 6000)} << 10,
-                         static_cast<int>(random() % 5)};
+// Does to one file of the disk tier what a bad disk does.
+void BreakAFile(const std::string& folder, std::mt19937& random) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  if (files.empty()) return;
+  // The order of a folder is the file system's.
+  std::sort(files.begin(), files.end());
+  const std::filesystem::path path = files[random() % files.size()];
+  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(path));
+  if (random() % 2 == 0) {
+    std::filesystem::resize_file(path, random() % (bytes + 100));
+  } else if (bytes > 0) {
+    const auto at = static_cast<int64_t>(random() % bytes);
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(at);
+    const int byte = file.get();
+    file.seekp(at);
+    file.put(static_cast<char>(byte ^ (1 << (random() % 8))));
+  }
+}
+
+// Plays one schedule on a worker that begins with what earlier ones left in the disk tier's folder.
+void PlayOneLife(uint32_t seed, const Limits& limits, std::mt19937& random,
+                 const std::vector<v1::GenerateRequest>& requests,
+                 const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
   Stepped stepped(limits);
   for (size_t i = 0; i < requests.size() && stepped.drafter != nullptr; ++i) {
     std::vector<int32_t> tokens(requests[i].prompt_tokens().begin(),
@@ -188,9 +220,15 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
     if (submitted > 0 && random() % 40 == 0) {
       stepped.engine->Cancel(stepped.results, random() % submitted);
     }
+    if (!limits.tiers.disk_folder.empty() && random() % 16 == 0) {
+      BreakAFile(limits.tiers.disk_folder, random);
+    }
+    for (uint32_t i = random() % 4; i > 0; --i) stepped.StepDisk();
     stepped.Step();
     stepped.now_ms += random() % 3;
   }
+  // What is on its way to disk is held in host memory until it is there.
+  while (stepped.StepDisk()) stepped.Step();
   EXPECT_EQ(stepped.pages_in_use(), 0) << "seed " << seed << ": pages leaked";
   for (int i = 0; i < count; ++i) {
     const Result& result = stepped.results->by_id[i];
@@ -200,11 +238,42 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
     EXPECT_EQ(result.tokens, expected) << "seed " << seed << " request " << i;
     EXPECT_EQ(result.finishes, 1) << "seed " << seed << " request " << i;
     ++(whole ? totals.finished : totals.cut);
-    totals.preemptions += result.preemptions;
-    totals.cached_tokens += result.cached_tokens;
-    totals.drafts_proposed += result.drafts_proposed;
-    totals.drafts_accepted += result.drafts_accepted;
+    const v1::Ledger& ledger = result.ledger;
+    EXPECT_EQ(ledger.cached_tokens(), ledger.cached_device_tokens() + ledger.cached_host_tokens() +
+                                          ledger.cached_disk_tokens());
+    totals.preemptions += ledger.preemptions();
+    totals.device_tokens += ledger.cached_device_tokens();
+    totals.host_tokens += ledger.cached_host_tokens();
+    totals.disk_tokens += ledger.cached_disk_tokens();
+    totals.restored_tokens += ledger.restored_tokens();
+    totals.drafts_proposed += ledger.drafts_proposed();
+    totals.drafts_accepted += ledger.drafts_accepted();
   }
+  const DiskTierStats disk = stepped.disk_stats();
+  for (const int64_t count : disk.faults) totals.disk_faults += count;
+}
+
+// Plays one schedule: on the device alone, with host memory, or with a disk too, over a restart.
+void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
+          const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
+  std::mt19937 random(seed);
+  Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120),
+                   int64_t{2500 + static_cast<int>(random() % 6000)} << 10,
+                   static_cast<int>(random() % 5)};
+  const uint32_t kind = random() % 3;
+  if (kind > 0) limits.tiers.host_bytes = int64_t{1200 + static_cast<int>(random() % 8000)} << 10;
+  if (kind < 2) {
+    PlayOneLife(seed, limits, random, requests, lone, totals);
+    return;
+  }
+  std::string folder = absl::StrCat(::testing::TempDir(), "/engine_property_XXXXXX");
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  limits.tiers.disk_folder = folder;
+  limits.tiers.disk_bytes = int64_t{2000 + static_cast<int>(random() % 20000)} << 10;
+  for (int life = 0; life < 2; ++life) {
+    PlayOneLife(seed, limits, random, requests, lone, totals);
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
@@ -218,15 +287,22 @@ TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
     Play(static_cast<uint32_t>(first_seed + i), requests, lone, totals);
   }
   std::printf(
-      "%d finished, %d cut short, %lld preemptions, %lld cached tokens, %lld of %lld drafts\n",
+      "%d finished, %d cut short, %lld preemptions; cached tokens: %lld of the device, %lld of "
+      "host memory, %lld of disk; %lld restored; %lld disk faults; %lld of %lld drafts\n",
       totals.finished, totals.cut, static_cast<long long>(totals.preemptions),
-      static_cast<long long>(totals.cached_tokens), static_cast<long long>(totals.drafts_accepted),
+      static_cast<long long>(totals.device_tokens), static_cast<long long>(totals.host_tokens),
+      static_cast<long long>(totals.disk_tokens), static_cast<long long>(totals.restored_tokens),
+      static_cast<long long>(totals.disk_faults), static_cast<long long>(totals.drafts_accepted),
       static_cast<long long>(totals.drafts_proposed));
   // A schedule that never preempts, cuts or shares would prove little.
   EXPECT_GT(totals.finished, 0);
   EXPECT_GT(totals.cut, 0);
   EXPECT_GT(totals.preemptions, 0);
-  EXPECT_GT(totals.cached_tokens, 0);
+  EXPECT_GT(totals.device_tokens, 0);
+  EXPECT_GT(totals.host_tokens, 0);
+  EXPECT_GT(totals.disk_tokens, 0);
+  EXPECT_GT(totals.restored_tokens, 0);
+  EXPECT_GT(totals.disk_faults, 0);
   EXPECT_GT(totals.drafts_accepted, totals.drafts_proposed / 4);
   EXPECT_LT(totals.drafts_accepted, totals.drafts_proposed);
 }

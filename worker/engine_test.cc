@@ -1,6 +1,8 @@
 #include "worker/engine.h"
 
 #include <atomic>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <random>
@@ -9,8 +11,10 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/check.h"
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -86,6 +90,7 @@ struct EngineShape {
   int64_t kv_bytes = 64 << 20;
   int context_tokens_max = 1024;
   int drafts_max = 0;  // 0: no drafter
+  TierOptions tiers = {};
 };
 
 // A tiny random model with an engine on it.
@@ -98,6 +103,7 @@ class TestEngine {
                   setup.step_tokens_max};
     if (setup.drafts_max > 0) options.assistant = "tests/testdata/golden/assistant.gguf";
     options.drafts_max = setup.drafts_max;
+    options.tiers = setup.tiers;
     auto loaded = LoadModel(kModel, options);
     EXPECT_OK(loaded);
     model = std::make_unique<LoadedModel>(*std::move(loaded));
@@ -111,8 +117,9 @@ class TestEngine {
     if (setup.drafts_max > 0) {
       drafter = std::make_unique<testing::GuessingDrafter>(model->drafter.get(), 5);
     }
-    engine = std::make_unique<Engine>(engine_options, model->runner.get(), model->cache.get(),
-                                      drafter.get());
+    EngineParts parts = PartsOf(*model);
+    parts.drafter = drafter.get();
+    engine = std::make_unique<Engine>(engine_options, parts);
   }
 
   Result Run(const v1::GenerateRequest& request, uint64_t id = 1) {
@@ -126,6 +133,9 @@ class TestEngine {
     model->cache->pages().CheckInvariants();
     for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
       EXPECT_EQ(model->cache->pages().in_use_count(pool), 0);
+      if (model->host_tier == nullptr) continue;
+      model->host_tier->slots().CheckInvariants();
+      EXPECT_EQ(model->host_tier->slots().in_use_count(pool), 0);
     }
   }
 
@@ -179,13 +189,15 @@ TEST(EngineTest, TokensDoNotDependOnCompany) {
     lone.engine->Start();
     for (size_t i = 0; i < requests.size(); ++i) alone.push_back(lone.Run(requests[i], i));
   }
-  EngineShape crowd, tight;
+  EngineShape crowd, tight, swapping;
   // Pages for a handful of these sequences: the others wait or are preempted.
   tight.kv_bytes = 2 << 20;
   tight.context_tokens_max = 256;
   tight.step_tokens_max = 40;
-  int preemptions = 0;
-  for (const EngineShape& setup : {crowd, tight}) {
+  swapping = tight;
+  swapping.tiers.host_bytes = 16 << 20;
+  int preemptions = 0, restored_tokens = 0;
+  for (const EngineShape& setup : {crowd, tight, swapping}) {
     TestEngine together(setup);
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_OK(together.engine->Submit(requests[i], together.results, i));
@@ -197,8 +209,11 @@ TEST(EngineTest, TokensDoNotDependOnCompany) {
       EXPECT_EQ(result.finish_reason, alone[i].finish_reason);
       EXPECT_EQ(result.finishes, 1);
       preemptions += static_cast<int>(result.ledger.preemptions());
+      restored_tokens += static_cast<int>(result.ledger.restored_tokens());
+      EXPECT_TRUE(setup.tiers.host_bytes > 0 || result.ledger.restored_tokens() == 0);
     }
   }
+  EXPECT_GT(restored_tokens, 0) << "no preempted request came back from host memory";
   EXPECT_GT(preemptions, 0) << "the tight engine was not tight";
 }
 
@@ -540,6 +555,70 @@ TEST(EngineTest, ReusesACachedPrefix) {
   const Result other = test.Run(salted, 4);
   EXPECT_EQ(other.ledger.cached_tokens(), 0);
   EXPECT_EQ(other.tokens, fresh_tokens);
+}
+
+// A folder that goes with the test.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() : path_(absl::StrCat(::testing::TempDir(), "/engine_test_XXXXXX")) {
+    CHECK_NE(mkdtemp(path_.data()), nullptr);
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Given a prefix that other requests pushed off the device, and out of host memory, and a worker
+// that starts again: expect its tail alone to be computed each time, the ledger to say where the
+// rest came from, and the tokens of an engine that never saw it.
+TEST(EngineTest, ReusesAPrefixFromEachTier) {
+  const TemporaryFolder folder;
+  EngineShape small;
+  small.kv_bytes = 6 << 20;
+  small.running_requests_max = 2;
+  small.tiers.host_bytes = 32 << 20;
+  const auto push_out = [](TestEngine& test, int first, int count) {
+    for (int i = 0; i < count; ++i) {
+      v1::GenerateRequest other = SharedPrefix(900, 0, 1);
+      other.set_cache_salt(absl::StrCat(first + i));
+      test.Run(other, 100 + first + i);
+    }
+  };
+  std::vector<uint32_t> fresh_tokens;
+  {
+    TestEngine fresh;
+    fresh.engine->Start();
+    fresh_tokens = fresh.Run(SharedPrefix(640, 40, 16)).tokens;
+  }
+  {
+    TestEngine test(small);
+    test.engine->Start();
+    test.Run(SharedPrefix(640, 0, 16), 1);
+    push_out(test, 0, 3);
+    const Result second = test.Run(SharedPrefix(640, 40, 16), 2);
+    EXPECT_EQ(second.tokens, fresh_tokens);
+    EXPECT_EQ(second.ledger.cached_tokens(), 640);
+    EXPECT_EQ(second.ledger.cached_host_tokens(), 640);
+    const Result third = test.Run(SharedPrefix(640, 40, 16), 3);
+    EXPECT_EQ(third.tokens, fresh_tokens);
+    EXPECT_EQ(third.ledger.cached_device_tokens(), 640);
+  }
+  EngineShape with_disk = small;
+  with_disk.tiers = {8 << 20, folder.path(), 1 << 30};
+  for (int start = 0; start < 3; ++start) {
+    TestEngine test(with_disk);
+    test.engine->Start();
+    const Result first = test.Run(SharedPrefix(640, 40, 16), 1);
+    EXPECT_EQ(first.tokens, fresh_tokens);
+    EXPECT_EQ(first.ledger.cached_disk_tokens(), start == 0 ? 0 : 640);
+    push_out(test, 10 * start, 6);
+    const Result again = test.Run(SharedPrefix(640, 41, 16), 2);
+    EXPECT_EQ(again.ledger.cached_tokens(), 640);
+    EXPECT_EQ(again.ledger.cached_disk_tokens(), 640);
+    EXPECT_EQ(again.ledger.prompt_tokens(), 660);
+  }
 }
 
 // Given requests with one new prefix at the same time, expect it to be computed once.

@@ -83,7 +83,7 @@ absl::StatusOr<KvPlan> PlanKv(const TextConfig& config, const KvPlanOptions& opt
 
 absl::StatusOr<KvCache> KvCache::Make(const TextConfig& config, const KvPlan& plan, Device& device,
                                       absl::Span<const float* const> key_norms) {
-  KvCache cache(plan, config.sliding_window_tokens);
+  KvCache cache(plan, config.sliding_window_tokens, &device);
   for (size_t i = 0; i < config.layers.size(); ++i) {
     KvLayer layer = LayerShape(config.layers[i], plan.layout);
     if (layer.form == KvForm::kNarrow) {
@@ -95,8 +95,33 @@ absl::StatusOr<KvCache> KvCache::Make(const TextConfig& config, const KvPlan& pl
     layer.pages = static_cast<uint8_t*>(buffer.get());
     cache.layers_.push_back(layer);
     cache.buffers_.push_back(std::move(buffer));
+    cache.layer_pools_.push_back(config.layers[i].sliding ? KvPool::kSliding : KvPool::kFull);
   }
   return cache;
+}
+
+std::vector<KvCache::Piece> KvCache::PiecesOf(KvPool pool, int32_t page) const {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (layer_pools_[i] != pool) continue;
+    const KvLayer& layer = layers_[i];
+    pieces.push_back({layer.pages + page * layer.page_bytes(), layer.page_bytes()});
+  }
+  return pieces;
+}
+
+void KvCache::CopyPageToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const {
+  for (const Piece& piece : PiecesOf(pool, page)) {
+    device_->CopyToHostBlocking(host, piece.device, piece.bytes);
+    host += piece.bytes;
+  }
+}
+
+void KvCache::CopyPageToDevice(KvPool pool, int32_t page, const uint8_t* host) {
+  for (const Piece& piece : PiecesOf(pool, page)) {
+    device_->CopyToDevice(piece.device, host, piece.bytes);
+    host += piece.bytes;
+  }
 }
 
 }  // namespace facet

@@ -30,6 +30,9 @@ struct KvPlan {
   int64_t sliding_page_bytes = 0;  // over all sliding layers
   int context_tokens_max = 0;      // the longest sequence that fits
   KvLayout layout = {};
+  int64_t page_bytes(KvPool pool) const {
+    return pool == KvPool::kFull ? full_page_bytes : sliding_page_bytes;
+  }
   int64_t bytes() const {
     return full_pages * full_page_bytes + sliding_pages * sliding_page_bytes;
   }
@@ -64,12 +67,27 @@ class KvCache {
   const PrefixCache& pages() const { return pages_; }
   const KvLayer& layer(int index) const { return layers_[index]; }
 
+  // The contents of one page over all layers of its pool, page_bytes(pool) of them, as `host` holds
+  // them between the two: the same form for all pages of one numerics class.
+  int64_t page_bytes(KvPool pool) const { return plan_.page_bytes(pool); }
+  void CopyPageToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const;
+  void CopyPageToDevice(KvPool pool, int32_t page, const uint8_t* host);
+
  private:
-  KvCache(const KvPlan& plan, int window_tokens)
-      : plan_(plan), pages_(plan.full_pages, plan.sliding_pages, window_tokens) {}
+  KvCache(const KvPlan& plan, int window_tokens, Device* device)
+      : plan_(plan), pages_(plan.full_pages, plan.sliding_pages, window_tokens), device_(device) {}
+
+  // The contiguous pieces of a page, in the order in which a host copy holds them.
+  struct Piece {
+    uint8_t* device;
+    int64_t bytes;
+  };
+  std::vector<Piece> PiecesOf(KvPool pool, int32_t page) const;
 
   KvPlan plan_;
   PrefixCache pages_;
+  Device* device_;
+  std::vector<KvPool> layer_pools_;
   std::vector<KvLayer> layers_;
   std::vector<DeviceBuffer> buffers_;
 };

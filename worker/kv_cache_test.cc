@@ -1,8 +1,11 @@
 #include "worker/kv_cache.h"
 
+#include <vector>
+
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_device.h"
 
 namespace facet {
 namespace {
@@ -78,6 +81,44 @@ TEST(KvPlanTest, SaysWhatOneSequenceNeeds) {
 TEST(KvPlanTest, SlidingPagesAreBounded) {
   EXPECT_EQ(SlidingPagesMax(TwelveB(), 512, 100), 2);
   EXPECT_EQ(SlidingPagesMax(TwelveB(), 512, 262144), (1025 + 512 + 63) / 64 + 1);
+}
+
+// Given pages of both pools with contents of their own, expect a copy through host memory to bring
+// back each byte, into any page, and to touch no other.
+TEST(KvCacheTest, CopiesPagesToTheHostAndBack) {
+  TextConfig config = {};
+  config.sliding_window_tokens = 128;
+  config.layers = {{true, 2, 16}, {false, 1, 32}, {true, 3, 16}};
+  KvPlan plan;
+  plan.full_pages = 3;
+  plan.sliding_pages = 4;
+  plan.full_page_bytes = int64_t{64} * 32 * 2 * 4;
+  plan.sliding_page_bytes = int64_t{64} * (2 + 3) * 16 * 2 * 4;
+  const auto device = MakeCpuDevice({1, "auto"});
+  ASSERT_OK(device);
+  auto cache = KvCache::Make(config, plan, **device);
+  ASSERT_OK(cache);
+  for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
+    const int32_t pages = cache->pages().page_count(pool);
+    const int64_t bytes = cache->page_bytes(pool);
+    const auto contents = [&](int32_t page) {
+      std::vector<uint8_t> all(bytes);
+      for (int64_t i = 0; i < bytes; ++i) all[i] = static_cast<uint8_t>(i * 7 + i / 256 + page);
+      return all;
+    };
+    const auto stored = [&](int32_t page) {
+      std::vector<uint8_t> all(bytes);
+      cache->CopyPageToHostBlocking(pool, page, all.data());
+      return all;
+    };
+    for (int32_t page = 0; page < pages; ++page) {
+      cache->CopyPageToDevice(pool, page, contents(page).data());
+    }
+    for (int32_t page = 0; page < pages; ++page) EXPECT_EQ(stored(page), contents(page));
+    cache->CopyPageToDevice(pool, 0, stored(2).data());
+    EXPECT_EQ(stored(0), contents(2));
+    EXPECT_EQ(stored(1), contents(1));
+  }
 }
 
 }  // namespace

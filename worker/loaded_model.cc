@@ -6,9 +6,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "kernels/cpu/cpu_device.h"
+#include "openssl/sha.h"
+#include "proto/page_key.h"
 
 namespace facet {
 namespace {
@@ -62,6 +65,53 @@ absl::Status LoadAssistant(const LoadOptions& options, LoadedModel& model) {
   return absl::OkStatus();
 }
 
+// The model digest says nothing of the weights' bytes; what each tensor begins with tells two
+// trainings of one form apart, and reads a few MB only.
+constexpr size_t kSampleBytes = 4096;
+
+std::string WeightSampleDigest(const ModelFile& file) {
+  std::string samples;
+  for (const Tensor& tensor : file.tensors()) {
+    const absl::string_view sample = tensor.data.substr(0, kSampleBytes);
+    samples.append(sample.data(), sample.size());
+  }
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(samples.data()), samples.size(), digest);
+  return std::string(reinterpret_cast<const char*>(digest), sizeof(digest));
+}
+
+// All that the contents of a page depend on beside its key.
+std::string DiskLabel(const LoadedModel& model) {
+  return absl::StrCat("model ", absl::BytesToHexString(ModelDigest(*model.file)), ", weights ",
+                      absl::BytesToHexString(WeightSampleDigest(*model.file)), ", class ",
+                      model.numerics_class(), ", key ", kPageKeyVersion, ", page bytes ",
+                      model.cache->page_bytes(KvPool::kFull), " and ",
+                      model.cache->page_bytes(KvPool::kSliding));
+}
+
+absl::Status AddTiers(const TierOptions& options, LoadedModel& model) {
+  if (options.host_bytes < 0 || options.disk_bytes < 0) {
+    return absl::InvalidArgumentError("--host_tier_bytes and --disk_tier_bytes must be at least 0");
+  }
+  if (options.host_bytes == 0 && !options.disk_folder.empty()) {
+    return absl::InvalidArgumentError(
+        "disk_tier_dir needs host memory, where its pages arrive: raise host_tier_bytes");
+  }
+  if (options.host_bytes == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(model.host_tier,
+                   HostTier::Make(model.cache->plan(), model.config().sliding_window_tokens,
+                                  options.host_bytes));
+  if (options.disk_folder.empty()) return absl::OkStatus();
+  DiskTierOptions disk;
+  disk.folder = options.disk_folder;
+  disk.label = DiskLabel(model);
+  disk.bytes_max = options.disk_bytes;
+  disk.page_bytes[0] = model.cache->page_bytes(KvPool::kFull);
+  disk.page_bytes[1] = model.cache->page_bytes(KvPool::kSliding);
+  model.disk_tier = std::make_unique<DiskTier>(disk);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string LoadedModel::numerics_class() const {
@@ -89,6 +139,7 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   for (const LayerWeights& layer : model.weights->layers) key_norms.push_back(layer.key_norm);
   ASSIGN_OR_RETURN(KvCache cache, KvCache::Make(model.config(), plan, *model.device, key_norms));
   model.cache = std::make_unique<KvCache>(std::move(cache));
+  RETURN_IF_ERROR(AddTiers(options.tiers, model));
   ASSIGN_OR_RETURN(model.runner,
                    ModelRunner::Make(model.weights.get(), model.cache.get(), model.device.get(),
                                      RunnerOptions(options, model.vocabulary.get())));

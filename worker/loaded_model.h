@@ -1,6 +1,7 @@
 #ifndef FACET_WORKER_LOADED_MODEL_H_
 #define FACET_WORKER_LOADED_MODEL_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -8,12 +9,21 @@
 #include "kernels/device.h"
 #include "model/model_file.h"
 #include "model/vocabulary.h"
+#include "worker/disk_tier.h"
 #include "worker/drafter.h"
+#include "worker/host_tier.h"
 #include "worker/kv_cache.h"
 #include "worker/model_runner.h"
 #include "worker/weights.h"
 
 namespace facet {
+
+// Where cached prefixes go that the device has no room for (tiered_cache.h).
+struct TierOptions {
+  int64_t host_bytes = 0;   // 0: no host memory
+  std::string disk_folder;  // empty: no disk
+  int64_t disk_bytes = 0;
+};
 
 struct LoadOptions {
   std::string device = "cpu";
@@ -22,8 +32,9 @@ struct LoadOptions {
   std::string kv_format = "f32";  // of keys and values: f32, bf16, fp8, q8
   std::string kv_form = "plain";  // of full layers: plain, narrow
   KvPlanOptions kv;               // its layout comes from the two above
-  std::string assistant;          // file or folder of the model's drafter; empty: none
-  int drafts_max = 3;             // tokens that it may draft for one request in a step
+  TierOptions tiers;
+  std::string assistant;  // file or folder of the model's drafter; empty: none
+  int drafts_max = 3;     // tokens that it may draft for one request in a step
 };
 
 // A model ready to run on one device: everything an engine or a scorer stands on, in the order in
@@ -35,6 +46,8 @@ struct LoadedModel {
   std::unique_ptr<Device> device;
   std::unique_ptr<Weights> weights;
   std::unique_ptr<KvCache> cache;
+  std::unique_ptr<HostTier> host_tier;  // may be null
+  std::unique_ptr<DiskTier> disk_tier;  // may be null
   std::unique_ptr<ModelRunner> runner;
   // Null without an assistant.
   std::unique_ptr<ModelFile> assistant_file;

@@ -50,6 +50,8 @@ absl::StatusOr<LoadedModel> Load() {
   LoadOptions options = LoadOptionsFromFlags();
   options.kv.running_requests_max = absl::GetFlag(FLAGS_running_requests_max);
   options.kv.step_tokens_max = absl::GetFlag(FLAGS_step_tokens_max);
+  // A plan touches no disk.
+  if (absl::GetFlag(FLAGS_dry_run)) options.tiers.disk_folder.clear();
   if (options.kv.running_requests_max < 1 || options.kv.step_tokens_max < 1 ||
       options.kv.memory_bytes < 1 || absl::GetFlag(FLAGS_waiting_requests_max) < 1) {
     return absl::InvalidArgumentError(
@@ -99,6 +101,13 @@ void PrintPlan(const LoadedModel& model) {
              plan.full_page_bytes);
   print_pool("sliding layers", absl::StrCat(format, " plain"), plan.sliding_pages,
              plan.sliding_page_bytes);
+  if (model.host_tier != nullptr) {
+    const PrefixCache& slots = model.host_tier->slots();
+    print_pool("host, full    ", absl::StrCat(format, " ", NameOf(plan.layout.form)),
+               slots.page_count(KvPool::kFull), plan.full_page_bytes);
+    print_pool("host, sliding ", absl::StrCat(format, " plain"), slots.page_count(KvPool::kSliding),
+               plan.sliding_page_bytes);
+  }
   std::printf("%lld tokens of context fit in all, at most %d in one sequence\n",
               static_cast<long long>(plan.full_pages) * kPageTokens, plan.context_tokens_max);
 }
@@ -116,7 +125,7 @@ int Main() {
   }
   LoadBoard board;
   const EngineOptions options = MakeEngineOptions(*model, &board);
-  Engine engine(options, model->runner.get(), model->cache.get(), model->drafter.get());
+  Engine engine(options, PartsOf(*model));
   WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
                         &board);
 

@@ -20,6 +20,11 @@ ABSL_FLAG(
     std::string, kv_form, "plain",
     "What full layers store of a token: plain (key and value) or narrow (value and the turned "
     "part of the key).");
+ABSL_FLAG(int64_t, host_tier_bytes, int64_t{1} << 30,
+          "Host memory for cached prefixes that the device has no room for; 0: none.");
+ABSL_FLAG(std::string, disk_tier_dir, "",
+          "Folder for cached prefixes, found again after a restart; empty: none.");
+ABSL_FLAG(int64_t, disk_tier_bytes, int64_t{16} << 30, "The most that --disk_tier_dir holds.");
 ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's, if it fits.");
 
 namespace facet {
@@ -41,6 +46,8 @@ LoadOptions LoadOptionsFromFlags() {
   options.kv_form = absl::GetFlag(FLAGS_kv_form);
   options.kv.memory_bytes = int64_t{absl::GetFlag(FLAGS_kv_cache_mib)} << 20;
   options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
+  options.tiers = {absl::GetFlag(FLAGS_host_tier_bytes), absl::GetFlag(FLAGS_disk_tier_dir),
+                   absl::GetFlag(FLAGS_disk_tier_bytes)};
   options.assistant = absl::GetFlag(FLAGS_assistant);
   options.drafts_max = absl::GetFlag(FLAGS_drafts_max);
   return options;

@@ -32,6 +32,7 @@ PrefixCache::Match PrefixCache::Find(absl::Span<const PageKey> keys) const {
   for (int i = 0; i < static_cast<int>(keys.size()); ++i) {
     const auto found = full.by_key.find(keys[i]);
     if (found == full.by_key.end()) break;
+    match.known_pages = i + 1;
     full_evictable += full.pages[found->second].references == 0 ? 1 : 0;
     sliding_run = sliding.by_key.contains(keys[i]) ? sliding_run + 1 : 0;
     if (sliding_run >= WindowPages(i + 1)) {
@@ -51,15 +52,50 @@ void PrefixCache::Hold(absl::Span<const PageKey> keys, int pages, std::vector<in
   ++clock_;
   const int first_sliding = pages - WindowPages(pages);
   for (int i = 0; i < pages; ++i) {
-    full->push_back(of(KvPool::kFull).by_key.at(keys[i]));
-    AddReference(of(KvPool::kFull), full->back());
-    if (i < first_sliding) {
-      sliding->push_back(kNone);
-      continue;
-    }
-    sliding->push_back(of(KvPool::kSliding).by_key.at(keys[i]));
-    AddReference(of(KvPool::kSliding), sliding->back());
+    full->push_back(Lookup(KvPool::kFull, keys[i]));
+    if (full->back() != kNone) AddReference(KvPool::kFull, full->back());
+    sliding->push_back(i < first_sliding ? kNone : Lookup(KvPool::kSliding, keys[i]));
+    if (sliding->back() == kNone) continue;
+    AddReference(KvPool::kSliding, sliding->back());
+    Mark(sliding->back());
   }
+}
+
+void PrefixCache::MarkResumePoint(absl::Span<const PageKey> keys, int pages) {
+  for (int i = std::max(0, pages - WindowPages(pages) - kResumeSlackPages); i < pages; ++i) {
+    const int32_t page = Lookup(KvPool::kSliding, keys[i]);
+    if (page != kNone) Mark(page);
+  }
+}
+
+void PrefixCache::Mark(int32_t page) {
+  Pool& sliding = of(KvPool::kSliding);
+  Page& marked = sliding.pages[page];
+  if (marked.resume_point) return;
+  const bool is_idle = marked.references == 0;
+  if (is_idle) sliding.evictable.erase(OrderOf(sliding, page));
+  marked.resume_point = true;
+  if (!is_idle) return;
+  sliding.evictable.insert(OrderOf(sliding, page));
+  TellIdle(KvPool::kSliding, page);
+}
+
+void PrefixCache::TellIdle(KvPool pool, int32_t page) {
+  if (listener_ == nullptr) return;
+  if (pool == KvPool::kFull || of(pool).pages[page].resume_point) {
+    listener_->OnIdle(Describe(pool, page));
+  }
+}
+
+int32_t PrefixCache::Lookup(KvPool pool, const PageKey& key) const {
+  const auto found = of(pool).by_key.find(key);
+  return found == of(pool).by_key.end() ? kNone : found->second;
+}
+
+PrefixCache::CachedPage PrefixCache::Describe(KvPool pool, int32_t page) const {
+  const Page& described = of(pool).pages[page];
+  CHECK(described.published) << "page " << page;
+  return {pool, page, described.key, described.depth, described.resume_point};
 }
 
 int32_t PrefixCache::available(KvPool pool) const {
@@ -69,7 +105,7 @@ int32_t PrefixCache::available(KvPool pool) const {
 int32_t PrefixCache::in_use_count(KvPool pool) const { return page_count(pool) - available(pool); }
 
 PrefixCache::EvictionOrder PrefixCache::OrderOf(const Pool& pool, int32_t page) {
-  return {pool.pages[page].last_used, -pool.pages[page].depth, page};
+  return {pool.pages[page].resume_point, pool.pages[page].last_used, -pool.pages[page].depth, page};
 }
 
 void PrefixCache::AddReference(Pool& pool, int32_t page) {
@@ -78,19 +114,21 @@ void PrefixCache::AddReference(Pool& pool, int32_t page) {
   ++held.references;
 }
 
-void PrefixCache::Evict(Pool& pool) {
-  CHECK(!pool.evictable.empty());
-  const int32_t page = std::get<2>(*pool.evictable.begin());
-  pool.evictable.erase(pool.evictable.begin());
-  pool.by_key.erase(pool.pages[page].key);
-  pool.pages[page] = {};
-  pool.free.push_back(page);
+void PrefixCache::Evict(KvPool pool) {
+  Pool& evicted = of(pool);
+  CHECK(!evicted.evictable.empty());
+  const int32_t page = std::get<3>(*evicted.evictable.begin());
+  if (listener_ != nullptr) listener_->OnEvict(Describe(pool, page));
+  evicted.evictable.erase(evicted.evictable.begin());
+  evicted.by_key.erase(evicted.pages[page].key);
+  evicted.pages[page] = {};
+  evicted.free.push_back(page);
 }
 
 int32_t PrefixCache::Take(KvPool pool) {
   ++clock_;
   Pool& taken = of(pool);
-  if (taken.free.empty()) Evict(taken);
+  if (taken.free.empty()) Evict(pool);
   const int32_t page = taken.free.back();
   taken.free.pop_back();
   taken.pages[page].references = 1;
@@ -123,6 +161,7 @@ void PrefixCache::Release(KvPool pool, int32_t page) {
     // Pages that are released one after the other, as a sequence's are, were used equally long ago.
     held.last_used = clock_;
     released.evictable.insert(OrderOf(released, page));
+    TellIdle(pool, page);
   } else {
     held = {};
     released.free.push_back(page);
@@ -140,6 +179,9 @@ void PrefixCache::CheckInvariants() const {
       CHECK_EQ(pool.by_key.at(checked.key), static_cast<int32_t>(page));
       CHECK_EQ(pool.evictable.count(OrderOf(pool, static_cast<int32_t>(page))),
                checked.references == 0 ? 1u : 0u);
+    }
+    for (const Page& page : pool.pages) {
+      CHECK(!page.resume_point || (page.published && &pool == &of(KvPool::kSliding)));
     }
     for (const int32_t page : pool.free) {
       CHECK(pool.pages[page].references == 0 && !pool.pages[page].published) << "page " << page;

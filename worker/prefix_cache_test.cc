@@ -121,6 +121,77 @@ TEST(PrefixCacheTest, EvictsTheLeastRecentlyUsedDeepestFirst) {
   cache.CheckInvariants();
 }
 
+// Given a long sequence whose prompt ended before older pages slid out of its window, expect the
+// window at the prompt's end to outlast them, which the least recently used rule alone would take
+// first; and the same of a window from which a request went on.
+TEST(PrefixCacheTest, KeepsTheWindowsOfResumePoints) {
+  for (const bool marked : {false, true}) {
+    PrefixCache cache(32, 16, 128);
+    Held held;
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 16; ++i) tokens.push_back(i);
+    const std::vector<PageKey> keys = Chain(tokens);
+    const auto prompt = absl::MakeSpan(keys).subspan(0, 6);
+    Fill(cache, keys, held);
+    if (marked) cache.MarkResumePoint(keys, 6);
+    // Each page slides out by itself, the oldest first.
+    for (const int32_t page : held.sliding) {
+      cache.Release(KvPool::kSliding, page);
+      cache.Take(KvPool::kFull);
+    }
+    cache.CheckInvariants();
+    for (int i = 0; i < 9; ++i) cache.Take(KvPool::kSliding);
+    // Marked: two pages of the window, and the four before them.
+    EXPECT_EQ(cache.Find(prompt).pages, marked ? 6 : 0);
+    EXPECT_EQ(cache.Lookup(KvPool::kSliding, keys[0]) != PrefixCache::kNone, marked);
+    cache.CheckInvariants();
+  }
+  PrefixCache cache(16, 4, 64);
+  Held first, second, other;
+  const std::vector<PageKey> keys = Chain({1, 2}), others = Chain({7, 8});
+  Fill(cache, keys, first);
+  ReleaseAll(cache, first);
+  cache.Hold(keys, 1, &second.full, &second.sliding);
+  ReleaseAll(cache, second);
+  Fill(cache, others, other);
+  ReleaseAll(cache, other);
+  for (int i = 0; i < 3; ++i) cache.Take(KvPool::kSliding);
+  EXPECT_EQ(cache.Find(keys).pages, 1);
+  EXPECT_EQ(cache.Find(others).pages, 0);
+  cache.CheckInvariants();
+}
+
+// Writes down what it hears.
+class Recorder final : public PrefixCache::Listener {
+ public:
+  void OnIdle(const PrefixCache::CachedPage& page) override { idle.push_back(page); }
+  void OnEvict(const PrefixCache::CachedPage& page) override { evicted.push_back(page); }
+  std::vector<PrefixCache::CachedPage> idle, evicted;
+};
+
+// Given pages that are let go of and evicted, expect the listener to hear of full pages and of
+// those of resume points when they are idle, and of each that is evicted.
+TEST(PrefixCacheTest, TellsOfIdleAndEvictedPages) {
+  PrefixCache cache(2, 2, 64);
+  Recorder recorder;
+  cache.SetListener(&recorder);
+  Held held;
+  const std::vector<PageKey> keys = Chain({1, 2});
+  Fill(cache, keys, held);
+  ReleaseAll(cache, held);
+  ASSERT_EQ(recorder.idle.size(), 2);
+  EXPECT_EQ(recorder.idle[1].pool, KvPool::kFull);
+  EXPECT_EQ(recorder.idle[1].key, keys[1]);
+  EXPECT_EQ(recorder.idle[1].depth, 1);
+  cache.MarkResumePoint(keys, 2);
+  ASSERT_EQ(recorder.idle.size(), 4);
+  EXPECT_TRUE(recorder.idle[3].resume_point);
+  cache.Take(KvPool::kSliding);
+  ASSERT_EQ(recorder.evicted.size(), 1);
+  EXPECT_EQ(recorder.evicted[0].key, keys[1]);
+  EXPECT_EQ(recorder.evicted[0].pool, KvPool::kSliding);
+}
+
 // Given pages that someone holds, expect them never evicted.
 TEST(PrefixCacheDeathTest, NeverEvictsWhatIsHeld) {
   PrefixCache cache(2, 2, 64);

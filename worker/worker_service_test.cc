@@ -33,7 +33,7 @@ class WorkerServiceTest : public ::testing::Test {
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
     EngineOptions options = EngineOptionsFor(*model_);
     options.on_load = [this](const v1::Load& load) { board_.Post(load); };
-    engine_ = std::make_unique<Engine>(options, model_->runner.get(), model_->cache.get());
+    engine_ = std::make_unique<Engine>(options, PartsOf(*model_));
     service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),
                                                engine_.get(), &board_);
     grpc::ServerBuilder builder;

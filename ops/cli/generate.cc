@@ -140,8 +140,7 @@ class Generator {
 absl::Status Run(const std::vector<absl::string_view>&) {
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
   ASSIGN_OR_RETURN(auto served, DescribeLocally(model));
-  Engine engine(EngineOptionsFor(model), model.runner.get(), model.cache.get(),
-                model.drafter.get());
+  Engine engine(EngineOptionsFor(model), PartsOf(model));
   engine.Start();
   Generator generator(&model, std::move(served), &engine);
   RETURN_IF_ERROR(ForEachInputLine(
