@@ -43,8 +43,8 @@ struct RopeTable {
 // Memory on a device, freed with this.
 using DeviceBuffer = std::unique_ptr<void, std::function<void(void*)>>;
 
-// The operations of the text decoder on one processor or GPU. The worker calls them in the order of
-// the model (worker/model_runner.cc) and does not know which device it has.
+// The operations of the decoder and the embedders on one processor or GPU. The worker calls them in
+// the order of the model (worker/model_runner.cc) and does not know which device it has.
 //
 // Owned and called by one thread, the engine's. Operations are queued in order; CopyToHostBlocking
 // alone waits for them. All matrices are row-major float32 without gaps unless said otherwise.
@@ -77,6 +77,15 @@ class Device {
   // apart.
   virtual void GatherRows(const float* x, const int32_t* rows_of_x, int rows, int columns,
                           float* out, int64_t out_stride) = 0;
+  // out[rows_of_out[r]] = x[r].
+  virtual void ScatterRows(const float* x, const int32_t* rows_of_out, int rows, int columns,
+                           float* out) = 0;
+  // x[r] += y[r], whose rows stand `y_stride` apart; 0: one row for all.
+  virtual void AddRows(float* x, const float* y, int64_t y_stride, int rows, int columns) = 0;
+  // out[r] = (x[r] - mean(x[r])) / sqrt(variance(x[r]) + epsilon) * weight + bias. `out` may be
+  // `x`.
+  virtual void LayerNorm(const float* x, const float* weight, const float* bias, int rows,
+                         int columns, float epsilon, float* out) = 0;
   // out[r] = x[r] / rms(x[r]) * weight. `weight` may be null. `out` may be `x`.
   virtual void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
                        float* out) = 0;

@@ -84,6 +84,32 @@ class ReferenceDevice final : public Device {
     }
   }
 
+  void ScatterRows(const float* x, const int32_t* rows_of_out, int rows, int columns,
+                   float* out) override {
+    for (int64_t r = 0; r < rows; ++r) {
+      std::copy_n(x + r * columns, columns, out + int64_t{rows_of_out[r]} * columns);
+    }
+  }
+
+  void AddRows(float* x, const float* y, int64_t y_stride, int rows, int columns) override {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < columns; ++i) x[r * columns + i] += y[r * y_stride + i];
+    }
+  }
+
+  void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
+                 float epsilon, float* out) override {
+    for (int64_t r = 0; r < rows; ++r, x += columns, out += columns) {
+      double mean = 0, variance = 0;
+      for (int i = 0; i < columns; ++i) mean += double{x[i]} / columns;
+      for (int i = 0; i < columns; ++i) variance += (x[i] - mean) * (x[i] - mean) / columns;
+      for (int i = 0; i < columns; ++i) {
+        out[i] =
+            static_cast<float>((x[i] - mean) / std::sqrt(variance + epsilon) * weight[i] + bias[i]);
+      }
+    }
+  }
+
   void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
                float* out) override {
     for (int r = 0; r < rows; ++r) {

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "model/huggingface_media.h"
 #include "model/json.h"
 #include "model/safetensors.h"
 #include "model/tokenizer_json.h"
@@ -49,8 +50,6 @@ constexpr NamePair kLayerTensors[] = {
     {"mlp.down_proj.weight", "ffn_down.weight"},
     {"layer_scalar", "layer_output_scale.weight"},
 };
-constexpr absl::string_view kOtherModalities[] = {"model.vision_embedder.", "model.embed_vision.",
-                                                  "model.embed_audio.", "lm_head."};
 
 bool Exists(const std::string& path) {
   struct stat info;
@@ -327,11 +326,10 @@ absl::StatusOr<Config> ReadConfig(const std::string& path) {
   return config;
 }
 
-// The GGUF name, or nothing for a tensor of another modality.
+// The GGUF name, or nothing for a tensor that says nothing new.
 absl::StatusOr<std::optional<std::string>> GgufName(absl::string_view name, int64_t layers) {
-  for (const absl::string_view prefix : kOtherModalities) {
-    if (absl::StartsWith(name, prefix)) return std::nullopt;
-  }
+  // The head is the embedding.
+  if (absl::StartsWith(name, "lm_head.")) return std::nullopt;
   if (name == "pre_projection.weight" || name == "post_projection.weight") {
     return absl::StrCat("nextn.", name);
   }
@@ -368,6 +366,10 @@ absl::Status AddTensors(const std::string& path, ModelFile& file) {
                         absl::StrCat(path, ": ", tensors.status().message()));
   }
   for (const SafetensorsTensor& tensor : *tensors) {
+    if (IsHuggingFaceMediaTensor(tensor.name)) {
+      RETURN_IF_ERROR(AddHuggingFaceMediaTensor(tensor, path, file));
+      continue;
+    }
     ASSIGN_OR_RETURN(const std::optional<std::string> name, GgufName(tensor.name, layers));
     if (!name.has_value()) continue;
     absl::StatusOr<TensorType> type = TensorTypeFromName(tensor.dtype);

@@ -30,10 +30,28 @@ PageKey RootPageKey(absl::string_view salt) {
   return FirstHalf(bytes);
 }
 
-PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens) {
+MediaDigest DigestOfMedia(uint32_t kind, uint32_t grid_width, absl::string_view bytes) {
+  // The tensor may be large, so it is hashed where it is.
+  unsigned char tensor[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), tensor);
+  std::string head = "facet media";
+  AppendNumber(head, kind);
+  AppendNumber(head, grid_width);
+  head.append(reinterpret_cast<const char*>(tensor), sizeof(tensor));
+  return FirstHalf(head);
+}
+
+PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens, int32_t first,
+                    absl::Span<const MediaSpan> media) {
   std::string bytes(previous.begin(), previous.end());
   bytes.reserve(bytes.size() + 4 * tokens.size());
   for (const int32_t token : tokens) AppendNumber(bytes, static_cast<uint32_t>(token));
+  for (const MediaSpan& span : media) {
+    if (span.first + span.tokens <= first) continue;
+    if (span.first >= first + static_cast<int32_t>(tokens.size())) break;
+    AppendNumber(bytes, static_cast<uint32_t>(span.first - first));
+    bytes.append(span.digest.begin(), span.digest.end());
+  }
   return FirstHalf(bytes);
 }
 

@@ -23,6 +23,9 @@ struct Engine::Sequence {
   std::vector<int32_t> tokens;  // prompt, then generated
   int prompt_count = 0;
   int computed_len = 0;
+  std::vector<MediaItem> media;   // of the prompt; their bytes are the request's
+  std::vector<TokenSpan> images;  // of these
+  std::vector<MediaSpan> digests;
   std::vector<int32_t> drafts;  // guesses at what follows `tokens`
   bool ended = false;
   PageTables pages;
@@ -150,6 +153,7 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
     return absl::InvalidArgumentError(
         absl::StrCat("adapter '", request.adapter(), "' is not known to this worker"));
   }
+  RETURN_IF_ERROR(CheckMedia(request.media(), request.prompt_tokens_size(), options_.media));
   return ValidateSampling(request.sampling(), options_.vocab_size);
 }
 
@@ -165,10 +169,17 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   sequence->tokens.insert(sequence->tokens.end(), request.resume_from().begin(),
                           request.resume_from().end());
   // Hashed here, on the caller's thread, to keep it off the engine's.
+  for (const v1::Media& media : sequence->request.media()) {
+    const MediaItem& item = sequence->media.emplace_back(MediaItemOf(media));
+    if (item.image) sequence->images.push_back({item.first_token, item.end()});
+    sequence->digests.push_back({item.first_token, item.tokens,
+                                 DigestOfMedia(media.kind(), media.grid_width(), media.data())});
+  }
   sequence->root_key = RootPageKey(request.cache_salt());
   PageKey key = sequence->root_key;
   for (size_t i = 0; (i + 1) * kPageTokens <= sequence->tokens.size(); ++i) {
-    key = NextPageKey(key, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens));
+    key = NextPageKey(key, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens),
+                      static_cast<int32_t>(i * kPageTokens), sequence->digests);
     sequence->keys.push_back(key);
   }
   RETURN_IF_ERROR(CheckPageKeys(
@@ -314,7 +325,8 @@ SchedulerSnapshot Engine::Snapshot() const {
                                   .full_pages = static_cast<int32_t>(sequence->pages.full.size()),
                                   .sliding_pages = sequence->sliding_held(),
                                   .drafts = static_cast<int>(sequence->drafts.size()),
-                                  .priority = sequence->request.priority()});
+                                  .priority = sequence->request.priority(),
+                                  .images = sequence->images});
     add_in_progress(*sequence, sequence->published_pages);
   }
   for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
@@ -329,7 +341,8 @@ SchedulerSnapshot Engine::Snapshot() const {
                                   .full_pages = match.full_pages,
                                   .sliding_pages = match.sliding_pages,
                                   .deferred = deferred,
-                                  .priority = sequence.request.priority()});
+                                  .priority = sequence.request.priority(),
+                                  .images = sequence.images});
     if (!deferred) add_in_progress(sequence, match.pages);
   }
   return snapshot;
@@ -338,9 +351,9 @@ SchedulerSnapshot Engine::Snapshot() const {
 void Engine::Step() {
   for (auto& sequence : running_) FreePagesBelowWindow(*sequence);
   FetchFromDisk();
-  const SchedulerLimits limits = {
-      options_.step_tokens_max, options_.running_requests_max,
-      runner_.options().output_rows_max - options_.running_requests_max};
+  const SchedulerLimits limits = {options_.step_tokens_max, options_.running_requests_max,
+                                  runner_.options().output_rows_max - options_.running_requests_max,
+                                  runner_.options().rows_max};
   const StepPlan plan = PlanStep(Snapshot(), limits);
   std::vector<Sequence*> order;
   for (auto* queue : {&running_, &waiting_}) {
@@ -471,7 +484,7 @@ int Engine::AddToBatch(Sequence& sequence, int tokens, Batch& batch) {
   sequence.drafts.resize(std::max(0, tokens - pending));
   ids.insert(ids.end(), sequence.drafts.begin(), sequence.drafts.end());
   const int outputs = tokens < pending ? 0 : 1 + static_cast<int>(sequence.drafts.size());
-  batch.Add(ids, sequence.computed_len, &sequence.pages, outputs);
+  batch.Add(ids, sequence.computed_len, &sequence.pages, outputs, sequence.media);
   return outputs;
 }
 
@@ -488,8 +501,8 @@ void Engine::PublishPages(Sequence& sequence) {
     if (static_cast<size_t>(i) == sequence.keys.size()) {
       const auto tokens =
           absl::MakeSpan(sequence.tokens).subspan(int64_t{i} * kPageTokens, kPageTokens);
-      sequence.keys.push_back(
-          NextPageKey(i == 0 ? sequence.root_key : sequence.keys.back(), tokens));
+      sequence.keys.push_back(NextPageKey(i == 0 ? sequence.root_key : sequence.keys.back(), tokens,
+                                          i * kPageTokens, sequence.digests));
     }
     int32_t& full = sequence.pages.full[i];
     full = cache_.pages().Publish(KvPool::kFull, full, sequence.keys[i], i);

@@ -18,6 +18,7 @@
 #include "worker/draft_policy.h"
 #include "worker/drafter.h"
 #include "worker/kv_cache.h"
+#include "worker/media_item.h"
 #include "worker/model_runner.h"
 #include "worker/scheduler.h"
 #include "worker/tiered_cache.h"
@@ -44,6 +45,7 @@ struct EngineOptions {
   int context_tokens_max = 0;  // prompt and answer of one request together
   int sliding_window_tokens = 0;
   std::vector<int> suppressed_ids;  // never generated
+  MediaLimits media;                // what may stand in a prompt beside text
   std::function<absl::Time()> clock = absl::Now;
   // How long the end may take to write to disk what is pending.
   absl::Duration disk_flush_timeout = absl::Seconds(10);

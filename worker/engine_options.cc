@@ -5,10 +5,13 @@ namespace facet {
 EngineOptions EngineOptionsFor(const LoadedModel& model) {
   EngineOptions options;
   options.running_requests_max = model.running_requests_max;
-  options.step_tokens_max = model.runner->options().rows_max;
+  options.step_tokens_max = model.step_tokens_max;
   options.vocab_size = model.config().vocab_size;
   options.context_tokens_max = model.cache->plan().context_tokens_max;
   options.sliding_window_tokens = model.config().sliding_window_tokens;
+  if (model.embedder != nullptr) options.media = model.embedder->limits();
+  options.media.image_tokens_max =
+      model.runner->options().rows_max - model.runner->options().output_rows_max;
   if (model.vocabulary != nullptr) options.suppressed_ids = model.vocabulary->suppressed_ids();
   return options;
 }

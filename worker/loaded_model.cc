@@ -27,21 +27,40 @@ absl::StatusOr<std::unique_ptr<Device>> MakeDevice(const LoadOptions& options) {
       absl::StrCat("--device=", options.device, " is not known to this build; it has: cpu"));
 }
 
-ModelRunnerOptions RunnerOptions(const LoadOptions& options, const Vocabulary* vocabulary) {
+ModelRunnerOptions RunnerOptions(const LoadOptions& options, const LoadedModel& model) {
   ModelRunnerOptions runner;
-  runner.rows_max = options.kv.step_tokens_max;
   runner.output_rows_max = options.kv.running_requests_max;
   if (!options.assistant.empty()) {
     runner.output_rows_max +=
         std::min(kDraftRowsMax, options.kv.running_requests_max * options.drafts_max);
   }
-  if (vocabulary == nullptr) return runner;
-  const Vocabulary::Roles& roles = vocabulary->roles();
+  runner.rows_max = options.kv.step_tokens_max;
+  if (model.embedder != nullptr && model.embedder->limits().images) {
+    // An image goes in one step, beside whatever decodes.
+    runner.rows_max = std::max(runner.rows_max, kImageTokensMax + runner.output_rows_max);
+  }
+  if (model.vocabulary == nullptr) return runner;
+  const Vocabulary::Roles& roles = model.vocabulary->roles();
   for (const std::optional<int> id : {roles.image, roles.audio, roles.video}) {
     if (id) runner.placeholder_ids.push_back(*id);
   }
   runner.pad_id = roles.pad.value_or(0);
   return runner;
+}
+
+absl::Status LoadEmbedder(const std::string& mmproj, LoadedModel& model) {
+  const ModelFile* file = model.file.get();
+  if (!mmproj.empty()) {
+    ASSIGN_OR_RETURN(model.mmproj_file, ModelFile::Open(mmproj));
+    file = model.mmproj_file.get();
+  }
+  ASSIGN_OR_RETURN(model.embedder,
+                   MediaEmbedder::Make(*file, model.config().hidden_size, model.device.get()));
+  if (!mmproj.empty() && model.embedder == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--mmproj=", mmproj, " holds no embedder of images or sounds"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status LoadAssistant(const LoadOptions& options, LoadedModel& model) {
@@ -123,6 +142,7 @@ std::string LoadedModel::numerics_class() const {
 absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {
   LoadedModel model;
   model.running_requests_max = options.kv.running_requests_max;
+  model.step_tokens_max = options.kv.step_tokens_max;
   ASSIGN_OR_RETURN(model.file, ModelFile::Open(path));
   if (model.file->metadata().Has("tokenizer.ggml.tokens")) {
     ASSIGN_OR_RETURN(model.vocabulary, Vocabulary::FromMetadata(model.file->metadata()));
@@ -130,7 +150,10 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   ASSIGN_OR_RETURN(model.device, MakeDevice(options));
   ASSIGN_OR_RETURN(Weights weights, LoadWeights(*model.file, *model.device));
   model.weights = std::make_unique<Weights>(std::move(weights));
+  RETURN_IF_ERROR(LoadEmbedder(options.mmproj, model));
+  const ModelRunnerOptions runner = RunnerOptions(options, model);
   KvPlanOptions kv = options.kv;
+  kv.step_tokens_max = runner.rows_max;
   ASSIGN_OR_RETURN(kv.layout.format, KvFormatFromName(options.kv_format));
   ASSIGN_OR_RETURN(kv.layout.form, KvFormFromName(options.kv_form));
   kv.layout.full_rope_pairs = FullRopePairs(*model.weights);
@@ -142,7 +165,7 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   RETURN_IF_ERROR(AddTiers(options.tiers, model));
   ASSIGN_OR_RETURN(model.runner,
                    ModelRunner::Make(model.weights.get(), model.cache.get(), model.device.get(),
-                                     RunnerOptions(options, model.vocabulary.get())));
+                                     model.embedder.get(), runner));
   if (!options.assistant.empty()) RETURN_IF_ERROR(LoadAssistant(options, model));
   return model;
 }

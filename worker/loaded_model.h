@@ -13,6 +13,7 @@
 #include "worker/drafter.h"
 #include "worker/host_tier.h"
 #include "worker/kv_cache.h"
+#include "worker/media_embedder.h"
 #include "worker/model_runner.h"
 #include "worker/weights.h"
 
@@ -33,6 +34,7 @@ struct LoadOptions {
   std::string kv_form = "plain";  // of full layers: plain, narrow
   KvPlanOptions kv;               // its layout comes from the two above
   TierOptions tiers;
+  std::string mmproj;     // file of the embedders of images and sounds; empty: the model's own
   std::string assistant;  // file or folder of the model's drafter; empty: none
   int drafts_max = 3;     // tokens that it may draft for one request in a step
 };
@@ -46,8 +48,10 @@ struct LoadedModel {
   std::unique_ptr<Device> device;
   std::unique_ptr<Weights> weights;
   std::unique_ptr<KvCache> cache;
-  std::unique_ptr<HostTier> host_tier;  // may be null
-  std::unique_ptr<DiskTier> disk_tier;  // may be null
+  std::unique_ptr<HostTier> host_tier;      // may be null
+  std::unique_ptr<DiskTier> disk_tier;      // may be null
+  std::unique_ptr<ModelFile> mmproj_file;   // null if the model's own file holds the embedders
+  std::unique_ptr<MediaEmbedder> embedder;  // null if there are none
   std::unique_ptr<ModelRunner> runner;
   // Null without an assistant.
   std::unique_ptr<ModelFile> assistant_file;
@@ -55,6 +59,7 @@ struct LoadedModel {
   std::unique_ptr<Drafter> drafter;
 
   int running_requests_max = 0;  // that it has room for in one step
+  int step_tokens_max = 0;       // rows of one step, unless an image needs more
 
   const TextConfig& config() const { return weights->config; }
   // "cpu f32 2, kv bf16 narrow": workers of equal names give equal results bit for bit, and may

@@ -9,6 +9,8 @@
 #include "base/status_macros.h"
 
 ABSL_FLAG(std::string, model, "", "GGUF file, or folder with config.json and safetensors.");
+ABSL_FLAG(std::string, mmproj, "",
+          "Projector of images and sounds, a GGUF file; empty: the model's own file holds it.");
 ABSL_FLAG(std::string, assistant, "", "The model's drafter, a file or folder; empty: none.");
 ABSL_FLAG(int, drafts_max, 3, "Tokens that the drafter may guess for one request in a step.");
 ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu.");
@@ -48,6 +50,7 @@ LoadOptions LoadOptionsFromFlags() {
   options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
   options.tiers = {absl::GetFlag(FLAGS_host_tier_bytes), absl::GetFlag(FLAGS_disk_tier_dir),
                    absl::GetFlag(FLAGS_disk_tier_bytes)};
+  options.mmproj = absl::GetFlag(FLAGS_mmproj);
   options.assistant = absl::GetFlag(FLAGS_assistant);
   options.drafts_max = absl::GetFlag(FLAGS_drafts_max);
   return options;
@@ -61,8 +64,8 @@ absl::StatusOr<LoadedModel> LoadModelFromFlags() {
 std::vector<std::string> ModelFlagArguments() {
   std::vector<std::string> arguments;
   for (const absl::string_view name :
-       {"assistant", "drafts_max", "device", "cpu_path", "kv_cache_mib", "kv_format", "kv_form",
-        "context_tokens_max"}) {
+       {"mmproj", "assistant", "drafts_max", "device", "cpu_path", "kv_cache_mib", "kv_format",
+        "kv_form", "context_tokens_max"}) {
     arguments.push_back(
         absl::StrCat("--", name, "=", absl::FindCommandLineFlag(name)->CurrentValue()));
   }

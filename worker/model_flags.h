@@ -17,6 +17,7 @@ namespace facet {
 
 inline constexpr char kModelFlagsUsage[] =
     "  --model=PATH            GGUF file, or folder with config.json and safetensors\n"
+    "  --mmproj=PATH           projector of images and sounds, if the model's file holds none\n"
     "  --assistant=PATH        the model's drafter, for several tokens a step\n"
     "  --drafts_max=3          tokens that it may draft for one request in a step\n"
     "  --threads=N             threads; 0: one for each processor\n"

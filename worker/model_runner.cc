@@ -16,13 +16,14 @@ namespace {
 
 class TextModelRunner final : public ModelRunner {
  public:
-  TextModelRunner(const Weights* weights, KvCache* cache, Device* device,
+  TextModelRunner(const Weights* weights, KvCache* cache, Device* device, MediaEmbedder* embedder,
                   const ModelRunnerOptions& options, AttentionRows full, AttentionRows sliding,
                   Decoder decoder)
       : weights_(*weights),
         config_(weights->config),
         cache_(*cache),
         device_(*device),
+        embedder_(embedder),
         options_(options),
         full_(std::move(full)),
         sliding_(std::move(sliding)),
@@ -51,6 +52,7 @@ class TextModelRunner final : public ModelRunner {
   const TextConfig& config_;
   KvCache& cache_;
   Device& device_;
+  MediaEmbedder* const embedder_;  // or null
   const ModelRunnerOptions options_;
 
   AttentionRows full_, sliding_;
@@ -74,6 +76,7 @@ void TextModelRunner::CheckBatch(const Batch& batch) const {
   CHECK(batch.rows() >= 1 && batch.rows() <= options_.rows_max) << batch.rows() << " rows";
   CHECK_LE(static_cast<int>(batch.output_rows.size()), options_.output_rows_max);
   for (const int32_t id : batch.ids) CHECK(id >= 0 && id < config_.vocab_size) << "id " << id;
+  CHECK(batch.media.empty() || embedder_ != nullptr);
   for (const int32_t row : batch.output_rows) CHECK(row >= 0 && row < batch.rows());
 }
 
@@ -82,7 +85,9 @@ void TextModelRunner::PrepareAttention(const Batch& batch) {
   full_.Set({batch.position, batch.sequence, beginning, batch.position, batch.tables});
   std::vector<int32_t> window = batch.position;
   for (int32_t& first : window) first = std::max(0, first - config_.sliding_window_tokens + 1);
-  sliding_.Set({batch.position, batch.sequence, window, batch.position, batch.tables});
+  // Inside an image each token sees the whole image; full layers are causal there too, as
+  // transformers' static-cache generate has it.
+  sliding_.Set({batch.position, batch.sequence, window, batch.last_visible, batch.tables});
 }
 
 // As transformers does before it looks up embeddings (Gemma4UnifiedModel.forward).
@@ -101,6 +106,7 @@ absl::Span<const float> TextModelRunner::RunBlocking(const Batch& batch) {
   const int rows = batch.rows();
   const float embedding_scale = std::sqrt(static_cast<float>(config_.hidden_size));
   device_.EmbedTokens(weights_.embedding, Ints(ids_), rows, embedding_scale, decoder_.hidden());
+  if (!batch.media.empty()) embedder_->Embed(batch.media, decoder_.hidden());
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerConfig& layer = config_.layers[i];
     decoder_.RunLayer(weights_.layers[i], layer, layer.sliding ? sliding_ : full_,
@@ -129,14 +135,16 @@ absl::Span<const float> TextModelRunner::RunHeadBlocking(const Batch& batch) {
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Make(const Weights* weights,
                                                                KvCache* cache, Device* device,
+                                                               MediaEmbedder* embedder,
                                                                const ModelRunnerOptions& options) {
   ASSIGN_OR_RETURN(AttentionRows full,
                    AttentionRows::Make(*weights, /*sliding=*/false, options.rows_max, device));
   ASSIGN_OR_RETURN(AttentionRows sliding,
                    AttentionRows::Make(*weights, /*sliding=*/true, options.rows_max, device));
   ASSIGN_OR_RETURN(Decoder decoder, Decoder::Make(weights->config, options.rows_max, device));
-  auto runner = std::make_unique<TextModelRunner>(weights, cache, device, options, std::move(full),
-                                                  std::move(sliding), std::move(decoder));
+  auto runner =
+      std::make_unique<TextModelRunner>(weights, cache, device, embedder, options, std::move(full),
+                                        std::move(sliding), std::move(decoder));
   RETURN_IF_ERROR(runner->Allocate());
   return std::unique_ptr<ModelRunner>(std::move(runner));
 }

@@ -10,6 +10,7 @@
 #include "kernels/device.h"
 #include "worker/batch.h"
 #include "worker/kv_cache.h"
+#include "worker/media_embedder.h"
 #include "worker/weights.h"
 
 namespace facet {
@@ -23,13 +24,13 @@ struct ModelRunnerOptions {
   int32_t pad_id = 0;
 };
 
-// Runs the text decoder over one batch at a time: the order of operations of Gemma 4
-// (modeling_gemma4_unified.py, Gemma4UnifiedDecoderLayer.forward). Owns the activations; `weights`,
-// `cache` and `device` must outlive it. Used by one thread, the engine's.
+// Runs the model over one batch at a time: embeddings, decoder layers, head. Owns the activations;
+// what it is made from must outlive it. Used by one thread, the engine's.
 class ModelRunner {
  public:
+  // Without an `embedder` batches hold no media.
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Make(const Weights* weights, KvCache* cache,
-                                                           Device* device,
+                                                           Device* device, MediaEmbedder* embedder,
                                                            const ModelRunnerOptions& options);
   virtual ~ModelRunner() = default;
 

@@ -52,6 +52,7 @@ class Planner {
     full_free_ -= pages;
     sliding_free_ -= pages;
     tokens_left_ -= tokens;
+    rows_planned_ += tokens;
     plan_.runs.push_back({i, tokens});
   }
 
@@ -62,6 +63,11 @@ class Planner {
   // Whether a waiting sequence's pages are free: all its full pages, and the sliding pages of its
   // first chunk; more sliding pages come back as its window moves on.
   bool CanAdmit(int i, int chunk) const;
+  // The next `tokens` of a sequence, made fewer where they would end inside an image; more, where
+  // they begin in it.
+  int WholeImages(int i, int tokens) const;
+  // The next chunk of a prompt, by the tokens that are left in this step. 0: none in this step.
+  int ChunkOf(int i) const;
   // The most tokens, up to `wanted`, whose pages are free; preempts for the first of them.
   int MakeRoom(int i, int wanted);
 
@@ -69,7 +75,8 @@ class Planner {
   const SchedulerLimits& limits_;
   int32_t full_free_;
   int32_t sliding_free_;
-  int tokens_left_;
+  int tokens_left_;  // below 0: an image took more
+  int rows_planned_ = 0;
   int running_count_ = 0;
   std::vector<bool> gone_;  // preempted in this plan
   StepPlan plan_;
@@ -108,7 +115,7 @@ void Planner::Urgent() {
       [](const SchedulerSequence& sequence) { return !sequence.running && !sequence.deferred; });
   if (waiting == sequences_.end()) return;
   const int i = static_cast<int>(waiting - sequences_.begin());
-  const int chunk = std::min(Pending(i), limits_.step_tokens_max);
+  const int chunk = WholeImages(i, std::min(Pending(i), limits_.step_tokens_max));
   // Tried on a copy: nobody is preempted for one that does not fit even then.
   Planner tried = *this;
   for (int victim = i - 1; victim >= 0 && !tried.CanAdmit(i, chunk); --victim) {
@@ -118,12 +125,31 @@ void Planner::Urgent() {
   for (const int victim : tried.plan_.preempted) Preempt(victim);
 }
 
+int Planner::WholeImages(int i, int tokens) const {
+  const int begin = sequences_[i].computed_len;
+  int end = begin + tokens;
+  for (const TokenSpan& image : sequences_[i].images) {
+    if (image.begin >= end || image.end <= end) continue;
+    end = image.begin > begin ? image.begin : image.end;
+  }
+  return end - begin;
+}
+
+int Planner::ChunkOf(int i) const {
+  const int tokens = WholeImages(i, std::min(Pending(i), tokens_left_));
+  // Only an image makes it more than what is left; it has room beside the decodes.
+  const int rows_max = std::max(limits_.rows_max, limits_.step_tokens_max);
+  return tokens <= tokens_left_ || rows_planned_ + tokens <= rows_max ? tokens : 0;
+}
+
 int Planner::MakeRoom(int i, int wanted) {
-  while (!Fits(NewPages(i, 1)) && PreemptAfter(i)) {
+  const int needed = std::min(wanted, WholeImages(i, 1));
+  while (!Fits(NewPages(i, needed)) && PreemptAfter(i)) {
   }
   const int64_t pages = Held(i) + std::min(full_free_, sliding_free_);
-  return static_cast<int>(
-      std::min<int64_t>(wanted, pages * kPageTokens - sequences_[i].computed_len));
+  const int room =
+      static_cast<int>(std::min<int64_t>(wanted, pages * kPageTokens - sequences_[i].computed_len));
+  return room < needed ? 0 : std::min(room, WholeImages(i, room));
 }
 
 void Planner::Decodes() {
@@ -146,15 +172,17 @@ void Planner::Drafts() {
     sliding_free_ -= pages;
     draft_rows_left -= drafts;
     tokens_left_ -= drafts;
+    rows_planned_ += drafts;
     run.tokens += drafts;
   }
 }
 
 void Planner::Prefills() {
   for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
-    if (!sequences_[i].running || gone_[i] || Pending(i) < 2 || tokens_left_ == 0) continue;
-    const int tokens = MakeRoom(i, std::min(Pending(i), tokens_left_));
-    if (tokens > 0) Run(i, tokens);
+    if (!sequences_[i].running || gone_[i] || Pending(i) < 2 || tokens_left_ <= 0) continue;
+    const int chunk = ChunkOf(i);
+    if (chunk == 0) continue;
+    if (const int tokens = MakeRoom(i, chunk); tokens > 0) Run(i, tokens);
   }
 }
 
@@ -166,9 +194,9 @@ void Planner::Admissions() {
     for (const int victim : plan_.preempted) {
       if (sequences_[victim].priority >= sequence.priority) return;
     }
-    if (tokens_left_ == 0) return;
-    const int chunk = std::min(Pending(i), tokens_left_);
-    if (!CanAdmit(i, chunk)) return;
+    if (tokens_left_ <= 0) return;
+    const int chunk = ChunkOf(i);
+    if (chunk == 0 || !CanAdmit(i, chunk)) return;
     ++running_count_;
     full_free_ -= sequence.full_pages;
     sliding_free_ -= sequence.sliding_pages;

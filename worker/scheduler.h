@@ -5,8 +5,15 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 
 namespace facet {
+
+// Positions [begin, end) of a sequence.
+struct TokenSpan {
+  int begin;
+  int end;
+};
 
 // What the scheduler knows of one sequence.
 // computed_len <= token_count: the tokens whose keys and values are stored, and all there are. Of
@@ -21,8 +28,9 @@ struct SchedulerSequence {
   int32_t sliding_pages = 0;
   // Another sequence computes its next page right now; it waits for that rather than do it again.
   bool deferred = false;
-  int drafts = 0;    // guessed tokens after the last one, to be verified with it
-  int priority = 0;  // the greater, the sooner
+  int drafts = 0;                      // guessed tokens after the last one, to be verified with it
+  int priority = 0;                    // the greater, the sooner
+  absl::Span<const TokenSpan> images;  // each goes in one step; ascending
 };
 
 struct SchedulerSnapshot {
@@ -33,9 +41,10 @@ struct SchedulerSnapshot {
 };
 
 struct SchedulerLimits {
-  int step_tokens_max = 512;      // rows of one step
+  int step_tokens_max = 512;      // rows of one step, unless an image alone needs more
   int running_requests_max = 64;  // sequences that hold pages at once
   int draft_rows_max = 0;         // rows of one step that drafts may take
+  int rows_max = 0;               // rows of one step, an image included; 0: step_tokens_max
 };
 
 // Where a sequence stands among others that wait.

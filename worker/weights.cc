@@ -1,79 +1,18 @@
 #include "worker/weights.h"
 
-#include <cmath>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
-#include "kernels/dequantize.h"
+#include "worker/tensor_loader.h"
 
 namespace facet {
 namespace {
 
-// Takes tensors out of a file by name, checks their shapes and puts them on the device.
-class Loader {
- public:
-  Loader(const ModelFile& file, Device& device, Weights& weights)
-      : file_(file), device_(device), weights_(weights) {}
-
-  absl::StatusOr<Weight> Matrix(const std::string& name, int64_t rows, int64_t columns) {
-    ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {columns, rows}));
-    if (columns % InfoOf(tensor->type).block_elements != 0) return WrongShape(*tensor);
-    return device_.LoadWeight(tensor->type, rows, columns, tensor->data.data());
-  }
-
-  absl::StatusOr<std::vector<float>> HostVector(const std::string& name, int64_t size) {
-    ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {size}));
-    std::vector<float> values(size);
-    Dequantize(tensor->type, tensor->data.data(), size, values.data());
-    for (const float value : values) {
-      if (!std::isfinite(value)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(file_.path(), ": tensor '", name, "' holds a value that is not finite"));
-      }
-    }
-    return values;
-  }
-
-  absl::StatusOr<const float*> Vector(const std::string& name, int64_t size) {
-    ASSIGN_OR_RETURN(const std::vector<float> values, HostVector(name, size));
-    const int64_t bytes = size * static_cast<int64_t>(sizeof(float));
-    ASSIGN_OR_RETURN(DeviceBuffer buffer, device_.Allocate(bytes));
-    device_.CopyToDevice(buffer.get(), values.data(), bytes);
-    weights_.buffers.push_back(std::move(buffer));
-    return static_cast<const float*>(weights_.buffers.back().get());
-  }
-
- private:
-  absl::StatusOr<const Tensor*> Find(const std::string& name, std::vector<int64_t> shape) {
-    const Tensor* tensor = file_.Find(name);
-    if (tensor == nullptr) {
-      return absl::NotFoundError(absl::StrCat(file_.path(), ": tensor '", name, "' is missing"));
-    }
-    if (tensor->shape != shape) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          file_.path(), ": tensor '", name, "' has shape [", absl::StrJoin(tensor->shape, ", "),
-          "], the metadata ask for [", absl::StrJoin(shape, ", "), "]"));
-    }
-    return tensor;
-  }
-
-  absl::Status WrongShape(const Tensor& tensor) const {
-    return absl::InvalidArgumentError(absl::StrCat(file_.path(), ": tensor '", tensor.name,
-                                                   "' has rows that are no whole blocks of ",
-                                                   InfoOf(tensor.type).name));
-  }
-
-  const ModelFile& file_;
-  Device& device_;
-  Weights& weights_;
-};
-
 // `own_keys`: the layer computes keys and values; a drafter's does not.
-absl::StatusOr<LayerWeights> LoadLayer(Loader& loader, const TextConfig& config, int index,
+absl::StatusOr<LayerWeights> LoadLayer(TensorLoader& loader, const TextConfig& config, int index,
                                        bool own_keys) {
   const LayerConfig& layer = config.layers[index];
   const int64_t hidden = config.hidden_size, feed_forward = config.feed_forward_size;
@@ -114,7 +53,7 @@ int FullHeadDim(const TextConfig& config) {
   return 0;
 }
 
-absl::Status LoadDecoder(Loader& loader, bool own_keys, Weights& weights) {
+absl::Status LoadDecoder(TensorLoader& loader, bool own_keys, Weights& weights) {
   const TextConfig& config = weights.config;
   ASSIGN_OR_RETURN(weights.embedding,
                    loader.Matrix("token_embd.weight", config.vocab_size, config.hidden_size));
@@ -142,7 +81,7 @@ int FullRopePairs(const Weights& weights) {
 absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device) {
   Weights weights;
   ASSIGN_OR_RETURN(weights.config, ReadTextConfig(file.metadata()));
-  Loader loader(file, device, weights);
+  TensorLoader loader(file, device, weights.buffers);
   RETURN_IF_ERROR(LoadDecoder(loader, /*own_keys=*/true, weights));
   return weights;
 }
@@ -156,7 +95,7 @@ absl::StatusOr<AssistantWeights> LoadAssistantWeights(const ModelFile& file,
                         absl::StrCat(file.path(), ": ", config.status().message()));
   }
   weights.decoder.config = config->text;
-  Loader loader(file, device, weights.decoder);
+  TensorLoader loader(file, device, weights.decoder.buffers);
   RETURN_IF_ERROR(LoadDecoder(loader, /*own_keys=*/false, weights.decoder));
   const int64_t hidden = config->text.hidden_size;
   ASSIGN_OR_RETURN(weights.pre_projection, loader.Matrix("nextn.pre_projection.weight", hidden,

@@ -98,6 +98,36 @@ class CpuDevice final : public Device {
     }
   }
 
+  void ScatterRows(const float* x, const int32_t* rows_of_out, int rows, int columns,
+                   float* out) override {
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(out + int64_t{rows_of_out[r]} * columns, x + r * columns,
+                  columns * sizeof(float));
+    }
+  }
+
+  void AddRows(float* x, const float* y, int64_t y_stride, int rows, int columns) override {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < columns; ++i) x[r * columns + i] += y[r * y_stride + i];
+    }
+  }
+
+  void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
+                 float epsilon, float* out) override {
+    ForRows(rows, columns, [&](int64_t r) {
+      const float* from = x + r * columns;
+      float* to = out + r * columns;
+      double sum = 0, squares = 0;
+      for (int i = 0; i < columns; ++i) sum += from[i];
+      const double mean = sum / columns;
+      for (int i = 0; i < columns; ++i) squares += (from[i] - mean) * (from[i] - mean);
+      const auto factor = static_cast<float>(1.0 / std::sqrt(squares / columns + epsilon));
+      for (int i = 0; i < columns; ++i) {
+        to[i] = (from[i] - static_cast<float>(mean)) * factor * weight[i] + bias[i];
+      }
+    });
+  }
+
   void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
                float* out) override {
     ForRows(rows, columns, [&](int64_t r) {
