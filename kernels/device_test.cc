@@ -412,8 +412,62 @@ TEST_P(ElementwiseTest, MatchesTheReference) {
       },
       1e-6f);
   compare([&](Device& d, float* v) { d.GeGlu(v, y.data(), int64_t{rows} * columns, v); }, 1e-6f);
+  compare([&](Device& d,
+              float* v) { d.LayerNorm(v, weight.data(), y.data(), rows, columns, 1e-5f, v); },
+          2e-6f);
+  compare([&](Device& d, float* v) { d.AddRows(v, y.data(), columns, rows, columns); }, 0);
+  compare([&](Device& d, float* v) { d.AddRows(v, y.data(), 0, rows, columns); }, 0);
   // A count that is no multiple of the vector width.
   compare([&](Device& d, float* v) { d.SoftCap(v, rows * columns - 5, 30.0f); }, 1e-6f);
+}
+
+// Given rows in another order, expect them gathered and put back where they were.
+TEST_P(ElementwiseTest, GathersAndScatters) {
+  const auto device = MakeCpuDevice({2, GetParam()});
+  ASSERT_OK(device);
+  std::mt19937 random(13);
+  const int columns = 48, stride = 100;
+  const std::vector<float> x = RandomFloats(random, 6 * columns);
+  const std::vector<int32_t> order = {4, 1, 5, 0};
+  const auto reference = MakeReferenceDevice();
+  for (Device* checked : {device->get(), reference.get()}) {
+    std::vector<float> gathered(4 * stride), packed(4 * columns), back(x.size());
+    checked->GatherRows(x.data(), order.data(), 4, columns, gathered.data(), stride);
+    for (int r = 0; r < 4; ++r) {
+      for (int i = 0; i < columns; ++i) {
+        ASSERT_EQ(gathered[r * stride + i], x[order[r] * columns + i]) << r << " " << i;
+      }
+    }
+    checked->GatherRows(x.data(), order.data(), 4, columns, packed.data(), columns);
+    checked->ScatterRows(packed.data(), order.data(), 4, columns, back.data());
+    for (const int32_t row : order) {
+      for (int i = 0; i < columns; ++i) {
+        ASSERT_EQ(back[row * columns + i], x[row * columns + i]);
+      }
+    }
+    // The first row, without a table.
+    checked->GatherRows(x.data(), nullptr, 1, columns, packed.data(), columns);
+    EXPECT_EQ(packed[5], x[5]);
+  }
+}
+
+// Given equal greatest values and columns to skip, expect the first that may be taken.
+TEST_P(ElementwiseTest, FindsTheGreatest) {
+  const auto device = MakeCpuDevice({2, GetParam()});
+  ASSERT_OK(device);
+  const int columns = 1000;
+  std::vector<float> x(2 * columns, -1.0f);
+  x[0] = 9, x[300] = 5, x[301] = 5;
+  x[columns + 7] = 2, x[columns + 999] = 3;
+  const std::vector<int32_t> skipped = {0, 999};
+  const auto reference = MakeReferenceDevice();
+  for (Device* checked : {device->get(), reference.get()}) {
+    std::vector<int32_t> best(2);
+    checked->ArgMax(x.data(), 2, columns, nullptr, 0, best.data());
+    EXPECT_THAT(best, ::testing::ElementsAre(0, 999));
+    checked->ArgMax(x.data(), 2, columns, skipped.data(), 2, best.data());
+    EXPECT_THAT(best, ::testing::ElementsAre(300, 7));
+  }
 }
 
 // Given ids of every format's table, expect the decoded and scaled rows.

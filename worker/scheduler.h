@@ -28,9 +28,9 @@ struct SchedulerSequence {
   int32_t sliding_pages = 0;
   // Another sequence computes its next page right now; it waits for that rather than do it again.
   bool deferred = false;
-  int drafts = 0;                      // guessed tokens after the last one, to be verified with it
-  int priority = 0;                    // the greater, the sooner
-  absl::Span<const TokenSpan> images;  // each goes in one step; ascending
+  int drafts = 0;    // guessed tokens after the last one, to be verified with it
+  int priority = 0;  // the greater, the sooner
+  absl::Span<const TokenSpan> images = {};  // each goes in one step; ascending
 };
 
 struct SchedulerSnapshot {

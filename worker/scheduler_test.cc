@@ -95,6 +95,32 @@ TEST(SchedulerTest, PriorityPreemptsTheLower) {
   EXPECT_THAT(PlanStep(snapshot, {512, 2}).preempted, IsEmpty());
 }
 
+// Given a prompt with an image, expect no chunk to end inside it: the chunk before it ends at its
+// beginning, and the image goes in one step, also if that takes more than a step's tokens.
+TEST(SchedulerTest, ImagesAreNotCut) {
+  const std::vector<TokenSpan> images = {{100, 300}};
+  const auto prompt = [&](int computed_len) {
+    SchedulerSequence sequence = Running(computed_len, 500);
+    sequence.images = images;
+    return sequence;
+  };
+  const SchedulerLimits limits = {
+      .step_tokens_max = 128, .running_requests_max = 8, .rows_max = 256};
+  EXPECT_THAT(Runs(PlanStep({{prompt(0)}, 100, 100}, limits)), ElementsAre(std::pair(0, 100)));
+  EXPECT_THAT(Runs(PlanStep({{prompt(100), Running(5, 6)}, 100, 100}, limits)),
+              ElementsAre(std::pair(1, 1), std::pair(0, 200)));
+  // A cached prefix may end inside an image.
+  EXPECT_THAT(Runs(PlanStep({{prompt(128)}, 100, 100}, limits)), ElementsAre(std::pair(0, 172)));
+  EXPECT_THAT(Runs(PlanStep({{prompt(300)}, 100, 100}, limits)), ElementsAre(std::pair(0, 128)));
+  // A prompt before it has taken tokens that the image would need; it waits for the next step.
+  EXPECT_THAT(Runs(PlanStep({{Running(0, 90), prompt(100)}, 100, 100}, limits)),
+              ElementsAre(std::pair(0, 90)));
+  // Without pages for the whole image, another sequence makes room for it.
+  const StepPlan plan = PlanStep({{prompt(100), Running(128, 400)}, 2, 2}, limits);
+  EXPECT_THAT(plan.preempted, ElementsAre(1));
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 200)));
+}
+
 TEST(SchedulerTest, PrecedesByPriorityThenDeadlineThenArrival) {
   const absl::Duration never = absl::InfiniteDuration();
   const Standing plain = {0, absl::Seconds(1), never};
