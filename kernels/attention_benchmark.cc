@@ -1,8 +1,8 @@
 // Attention at the sizes of the 12B, for each format and form of keys and values: one row that
 // decodes, and a chunk of a prompt. Rates are those of a second of processor time, of all threads
-// together, so that they mean something on a machine that is shared. The bound of a decode is the reading of its keys and values,
-// ReadMemory; that of a prompt is arithmetic. Copies of the layer are taken in turn, together
-// larger than the caches, as those of a model are.
+// together, so that they mean something on a machine that is shared. The bound of a decode is the
+// reading of its keys and values, ReadMemory; that of a prompt is arithmetic. Copies of the layer
+// are taken in turn, together larger than the caches, as those of a model are.
 //
 //   bazel run --config=release //kernels:attention_benchmark -- --benchmark_repetitions=5
 //     --benchmark_report_aggregates_only
@@ -127,17 +127,22 @@ void BM_Attend(benchmark::State& state, const Case& c) {
       runs * static_cast<double>(attention.multiply_adds()), benchmark::Counter::kIsRate);
 }
 
-// What all threads together read of memory that is in no cache.
+// How fast a thread reads what is in no cache of its own, as four streams at once: one alone waits
+// longer for each line.
 void BM_ReadMemory(benchmark::State& state) {
   const std::vector<uint64_t> memory(kCopiesBytes / 8, 1);
+  constexpr size_t kStreams = 4;
   for (auto _ : state) {
     std::vector<std::thread> threads;
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&, i] {
-        const size_t part = memory.size() / kThreads;
-        uint64_t sums[8] = {};
-        for (size_t at = i * part; at < (i + 1) * part; at += 8) {
-          for (int j = 0; j < 8; ++j) sums[j] += memory[at + j];
+        const size_t size = memory.size() / kThreads / kStreams;
+        const uint64_t* first = &memory[i * kStreams * size];
+        uint64_t sums[kStreams][8] = {};
+        for (size_t at = 0; at < size; at += 8) {
+          for (size_t stream = 0; stream < kStreams; ++stream) {
+            for (size_t j = 0; j < 8; ++j) sums[stream][j] += first[stream * size + at + j];
+          }
         }
         benchmark::DoNotOptimize(sums);
       });

@@ -39,7 +39,8 @@ constexpr int kTaskHeadsMin = 4;
 // Decoded rows stand this many floats further apart than they are long: at a power of two, a column
 // of them would fall into few sets of the first cache level.
 constexpr int kRowGap = 16;
-// Keys that are scored at once: 16 x 512 x 4 bytes = 32 KiB stay in the first cache level.
+// Keys that are decoded and scored at once: 16 x 512 x 4 bytes = 32 KiB stay in the first cache
+// level.
 constexpr int kScoredKeys = 16;
 
 int ProcessorsAllowed() {
@@ -376,13 +377,14 @@ void CpuDevice::AttendRows(const float* query, int query_heads, const KvRows& ro
     const bool in_place = layer.format == KvFormat::kF32 && tile.count == 1;
     const float* page_rows = in_place ? reinterpret_cast<const float*>(coded) : decoded;
     const int64_t stride = in_place ? row_values : gapped;
-    for (int key = low; key < high && !in_place; ++key) {
-      kernels_->decode_kv[static_cast<int>(layer.format)](coded + key * row_bytes, row_values,
-                                                          decoded + key * gapped);
-    }
     for (int key = low; key < high; key += kScoredKeys) {
-      kernels_->dot_tile(queries, head_dim, vectors, page_rows + key * stride, stride,
-                         std::min(kScoredKeys, high - key), head_dim, scores + key, kPageTokens);
+      const int keys = std::min(kScoredKeys, high - key);
+      for (int i = key; i < key + keys && !in_place; ++i) {
+        kernels_->decode_kv[static_cast<int>(layer.format)](coded + i * row_bytes, row_values,
+                                                            decoded + i * gapped);
+      }
+      kernels_->dot_tile(queries, head_dim, vectors, page_rows + key * stride, stride, keys,
+                         head_dim, scores + key, kPageTokens);
     }
     kernels_->attend_page({tile.count, heads, head_dim, begin, end,
                            page_rows + row_values - head_dim, stride, scores, rescale, maximum,
