@@ -86,7 +86,7 @@ class Attention {
 
   // Of keys and values that the first row to the last see, each once.
   int64_t bytes() const {
-    return (position_.back() - first_key_.front() + 1) * layer_.kv_heads * layer_.row_bytes();
+    return layer_.row_bytes() * layer_.kv_heads * (position_.back() - first_key_.front() + 1);
   }
   int64_t multiply_adds() const { return 2 * keys_ * kQueryHeads * case_.shape.head_dim; }
 
@@ -134,6 +134,7 @@ void BM_ReadMemory(benchmark::State& state) {
   constexpr size_t kStreams = 4;
   for (auto _ : state) {
     std::vector<std::thread> threads;
+    threads.reserve(kThreads);
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&, i] {
         const size_t size = memory.size() / kThreads / kStreams;

@@ -251,7 +251,7 @@ uint8_t* PageRows(const KvRows& rows, const KvLayer& layer, int64_t r, int posit
   const int64_t page =
       rows.page_tables[int64_t{rows.sequence[r]} * rows.page_table_stride + position / kPageTokens];
   CHECK_GE(page, 0);
-  return layer.pages + page * layer.page_bytes() + kv_head * kPageTokens * layer.row_bytes();
+  return layer.pages + page * layer.page_bytes() + layer.row_bytes() * kPageTokens * kv_head;
 }
 
 void CheckLayer(const KvLayer& layer) {
