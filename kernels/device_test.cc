@@ -199,7 +199,8 @@ constexpr KvFormat kKvFormatList[] = {KvFormat::kF32, KvFormat::kBf16, KvFormat:
 class AttentionTest : public ::testing::TestWithParam<std::tuple<const char*, KvFormat, KvForm>> {
  protected:
   static constexpr int kQueryHeads = 16, kKvHeads = 2, kHeadDim = 64, kPairs = 8, kPages = 24;
-  static constexpr int kStride = 8, kQuerySize = kQueryHeads * kHeadDim;
+  static constexpr int kStride = 8;
+  static constexpr int64_t kQuerySize = int64_t{kQueryHeads} * kHeadDim;
 
   AttentionTest() : random_(10) {
     for (int page = 0; page < kPages; ++page) page_tables_.push_back(page);
@@ -265,7 +266,8 @@ class AttentionTest : public ::testing::TestWithParam<std::tuple<const char*, Kv
     const auto alone = Cpu(Path(), 1);
     for (int r = 0; r < rows; ++r) {
       const std::vector<float> row = Attend(*alone, query, r, 1);
-      ASSERT_EQ(std::memcmp(row.data(), &out[r * kQuerySize], kQuerySize * sizeof(float)), 0) << r;
+      const auto first = out.begin() + r * kQuerySize;
+      ASSERT_EQ(row, std::vector<float>(first, first + kQuerySize)) << r;
     }
     for (int split = 1; split < rows; split += 7) {
       std::vector<float> halves = Attend(*device, query, 0, split);
@@ -339,7 +341,7 @@ TEST_P(AttentionTest, NormsTurnsAndStores) {
   }
   const RopeTable rope = {cosines.data(), sines.data(), kPairs};
   const std::vector<float> query = RandomFloats(random_, rows * kQuerySize);
-  const std::vector<float> key = RandomFloats(random_, rows * kKvHeads * kHeadDim);
+  const std::vector<float> key = RandomFloats(random_, int64_t{rows} * kKvHeads * kHeadDim);
   const std::vector<float> value = RandomFloats(random_, int64_t{rows} * kKvHeads * kHeadDim);
   for (const bool with_value : {true, false}) {
     if (with_value && Form() == KvForm::kNarrow) continue;

@@ -62,7 +62,7 @@ void UnpackValue(const KvLayer& layer, const float* packed, float* value) {
     std::copy_n(packed, head_dim, value);
     return;
   }
-  const int rest = half - pairs;
+  const int64_t rest = half - pairs;
   std::copy_n(packed, rest, value + pairs);
   std::copy_n(packed + rest, rest, value + half + pairs);
   std::copy_n(packed + 2 * rest, pairs, value);

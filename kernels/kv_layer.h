@@ -50,7 +50,7 @@ struct KvLayer {
     return form == KvForm::kPlain ? 2 * head_dim : head_dim + 2 * turned_pairs;
   }
   int64_t row_bytes() const { return KvBytes(format, row_values()); }
-  int64_t page_bytes() const { return kv_heads * kPageTokens * row_bytes(); }
+  int64_t page_bytes() const { return row_bytes() * kPageTokens * kv_heads; }
 
   // Where dimension `d` of a key, not yet multiplied by key_norm if it is not turned, and of a
   // value stands in a row.

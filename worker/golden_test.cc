@@ -69,13 +69,15 @@ class Arrays {
 };
 
 LoadedModel Load(const std::string& name, const std::string& cpu_path = "auto",
-                 absl::string_view kv_format = "f32", absl::string_view kv_form = "plain") {
+                 absl::string_view kv_format = "f32", absl::string_view kv_form = "plain",
+                 int step_tokens_max = 512) {
   LoadOptions options;
   options.threads = 2;
   options.cpu_path = cpu_path;
   options.kv_format = std::string(kv_format);
   options.kv_form = std::string(kv_form);
   options.kv.memory_bytes = 64 << 20;
+  options.kv.step_tokens_max = step_tokens_max;
   auto model = LoadModel(kFolder + name, options);
   EXPECT_OK(model);
   return *std::move(model);
@@ -248,6 +250,24 @@ TEST_P(GoldenKvTest, LogprobsAreNearTheReferences) {
               difference.greatest, difference.mean(), difference.count);
   EXPECT_LE(difference.greatest, GetParam().greatest_bound);
   EXPECT_LE(difference.mean(), GetParam().mean_bound);
+}
+
+// Given the same prompts in chunks of another size and with the other instruction set, expect equal
+// bits: the law of serving in each format and form.
+TEST_P(GoldenKvTest, ChunksGiveEqualBits) {
+  const absl::string_view format = GetParam().format, form = GetParam().form;
+  LoadedModel model = Load("model.gguf", "auto", format, form);
+  LoadedModel small_steps = Load("model.gguf", "avx2", format, form, /*step_tokens_max=*/7);
+  const int vocab_size = model.config().vocab_size;
+  const json::value text = ReadJson("text.json");
+  for (const json::value& entry : text.at("cases").as_array()) {
+    const std::vector<int32_t> ids = Ints(entry.at("ids"));
+    ASSERT_OK_AND_ASSIGN(const Score a,
+                         BlockingScore(*model.runner, *model.cache, vocab_size, ids, 0));
+    ASSERT_OK_AND_ASSIGN(
+        const Score b, BlockingScore(*small_steps.runner, *small_steps.cache, vocab_size, ids, 0));
+    ASSERT_EQ(a.logprobs, b.logprobs) << ids.size() << " ids";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -39,7 +39,8 @@ constexpr int kTaskHeadsMin = 4;
 // Decoded rows stand this many floats further apart than they are long: at a power of two, a column
 // of them would fall into few sets of the first cache level.
 constexpr int kRowGap = 16;
-// Keys that are scored at once: 16 x 512 x 4 bytes = 32 KiB stay in the first cache level.
+// Keys that are decoded and scored at once: 16 x 512 x 4 bytes = 32 KiB stay in the first cache
+// level.
 constexpr int kScoredKeys = 16;
 
 int ProcessorsAllowed() {
@@ -180,15 +181,16 @@ class CpuDevice final : public Device {
 
  private:
   // Rows [first, first + count) of a batch, all of one sequence.
-  struct Tile {
+  struct RowTile {
     int first;
     int count;
   };
-  static std::vector<Tile> TilesOf(const KvRows& rows);
+  static std::vector<RowTile> TilesOf(const KvRows& rows);
   // Attention of a tile's rows for query heads [first_head, first_head + heads), which share a KV
   // head.
-  void AttendTile(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
-                  const Tile& tile, int kv_head, int first_head, int heads, float* out, int thread);
+  void AttendRows(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
+                  const RowTile& tile, int kv_head, int first_head, int heads, float* out,
+                  int thread);
 
   // Values [column, column + count) of one row.
   void Decode(const Weight& weight, int64_t row, int64_t column, int64_t count, float* out) const {
@@ -305,7 +307,7 @@ uint8_t* PageRows(const KvRows& rows, const KvLayer& layer, int64_t r, int posit
   const int64_t page =
       rows.page_tables[int64_t{rows.sequence[r]} * rows.page_table_stride + position / kPageTokens];
   CHECK_GE(page, 0);
-  return layer.pages + page * layer.page_bytes() + kv_head * kPageTokens * layer.row_bytes();
+  return layer.pages + page * layer.page_bytes() + layer.row_bytes() * kPageTokens * kv_head;
 }
 
 void CheckLayer(const KvLayer& layer) {
@@ -351,8 +353,8 @@ void CpuDevice::NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, c
   });
 }
 
-std::vector<CpuDevice::Tile> CpuDevice::TilesOf(const KvRows& rows) {
-  std::vector<Tile> tiles;
+std::vector<CpuDevice::RowTile> CpuDevice::TilesOf(const KvRows& rows) {
+  std::vector<RowTile> tiles;
   for (int r = 0; r < rows.rows; ++r) {
     if (tiles.empty() || tiles.back().count == kTileRows ||
         rows.sequence[tiles.back().first] != rows.sequence[r]) {
@@ -373,7 +375,7 @@ void CpuDevice::Attend(const float* query, int query_heads, const KvRows& rows,
     CHECK_LE(rows.first_key[r], rows.last_key[r]);
     work += int64_t{2} * (rows.last_key[r] - rows.first_key[r] + 1) * query_heads * layer.head_dim;
   }
-  const std::vector<Tile> tiles = TilesOf(rows);
+  const std::vector<RowTile> tiles = TilesOf(rows);
   const auto pairs = static_cast<int64_t>(tiles.size()) * layer.kv_heads;
   int parts = 1;  // of a group of heads
   while (pairs * parts < pool_.size() && group % (2 * parts) == 0 &&
@@ -384,24 +386,25 @@ void CpuDevice::Attend(const float* query, int query_heads, const KvRows& rows,
     const int heads = group / parts;
     const int kv_head = static_cast<int>(task / parts % layer.kv_heads);
     const int first_head = kv_head * group + static_cast<int>(task % parts) * heads;
-    AttendTile(query, query_heads, rows, layer, tiles[task / parts / layer.kv_heads], kv_head,
+    AttendRows(query, query_heads, rows, layer, tiles[task / parts / layer.kv_heads], kv_head,
                first_head, heads, out, thread);
   });
 }
 
-void CpuDevice::AttendTile(const float* query, int query_heads, const KvRows& rows,
-                           const KvLayer& layer, const Tile& tile, int kv_head, int first_head,
+void CpuDevice::AttendRows(const float* query, int query_heads, const KvRows& rows,
+                           const KvLayer& layer, const RowTile& tile, int kv_head, int first_head,
                            int heads, float* out, int thread) {
   const int64_t head_dim = layer.head_dim, row_values = layer.row_values();
-  const int64_t row_bytes = layer.row_bytes(), stride = row_values + kRowGap;
+  const int64_t row_bytes = layer.row_bytes(), gapped = row_values + kRowGap;
   const int64_t vectors = int64_t{tile.count} * heads;  // row by row, head by head
   float* queries =
-      Scratch(thread, vectors * (2 * head_dim + kPageTokens + 2) + kPageTokens * stride);
+      Scratch(thread, vectors * (2 * head_dim + kPageTokens + 3) + kPageTokens * gapped);
   float* sums = queries + vectors * head_dim;       // [vectors, head_dim], of values
   float* scores = sums + vectors * head_dim;        // [vectors, 64]
-  float* maximum = scores + vectors * kPageTokens;  // [vectors]
+  float* rescale = scores + vectors * kPageTokens;  // [vectors]
+  float* maximum = rescale + vectors;               // [vectors]
   float* total = maximum + vectors;                 // [vectors]
-  float* decoded = total + vectors;                 // [64, stride]
+  float* decoded = total + vectors;                 // [64, gapped]
   const auto at = [&](int64_t vector) {
     return ((tile.first + vector / heads) * query_heads + first_head + vector % heads) * head_dim;
   };
@@ -427,22 +430,22 @@ void CpuDevice::AttendTile(const float* query, int query_heads, const KvRows& ro
     }
     if (low >= high) continue;
     const uint8_t* coded = PageRows(rows, layer, tile.first, page * kPageTokens, kv_head);
-    for (int key = low; key < high; ++key) {
-      kernels_->decode_kv[static_cast<int>(layer.format)](coded + key * row_bytes, row_values,
-                                                          decoded + key * stride);
-    }
+    // For a single row a copy costs more than it saves, so its floats are read where they are.
+    const bool in_place = layer.format == KvFormat::kF32 && tile.count == 1;
+    const float* page_rows = in_place ? reinterpret_cast<const float*>(coded) : decoded;
+    const int64_t stride = in_place ? row_values : gapped;
     for (int key = low; key < high; key += kScoredKeys) {
-      kernels_->dot_tile(queries, head_dim, vectors, decoded + key * stride, stride,
-                         std::min(kScoredKeys, high - key), head_dim, scores + key, kPageTokens);
+      const int keys = std::min(kScoredKeys, high - key);
+      for (int i = key; i < key + keys && !in_place; ++i) {
+        kernels_->decode_kv[static_cast<int>(layer.format)](coded + i * row_bytes, row_values,
+                                                            decoded + i * gapped);
+      }
+      kernels_->dot_tile(queries, head_dim, vectors, page_rows + key * stride, stride, keys,
+                         head_dim, scores + key, kPageTokens);
     }
-    const float* values = decoded + row_values - head_dim;
-    for (int i = 0; i < tile.count; ++i) {
-      if (begin[i] >= end[i]) continue;
-      const int64_t vector = int64_t{i} * heads;
-      kernels_->attend_block(scores + vector * kPageTokens + begin[i], kPageTokens, heads,
-                             values + begin[i] * stride, stride, end[i] - begin[i], head_dim,
-                             maximum + vector, total + vector, sums + vector * head_dim);
-    }
+    kernels_->attend_page({tile.count, heads, head_dim, begin, end,
+                           page_rows + row_values - head_dim, stride, scores, rescale, maximum,
+                           total, sums});
   }
   for (int64_t i = 0; i < vectors; ++i) {
     float* sum = sums + i * head_dim;

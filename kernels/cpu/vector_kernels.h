@@ -22,6 +22,26 @@ typedef void (*DequantizeFunction)(const uint8_t* blocks, int64_t elements, floa
 // multiple of 16.
 typedef void (*DecodeKvFunction)(const uint8_t* codes, int64_t count, float* out);
 
+// One page of 64 keys and values, and the query vectors, `heads` for each of `rows` rows, that
+// attend to it. Row r sees the keys [begin[r], end[r]) of the page, none if that is empty; keys
+// that no row sees are not read. Scores and values are folded into each vector's running maximum,
+// sum of exponentials and output, which start from -inf, 0 and 0. REQUIRES: head_dim is a multiple
+// of 16.
+struct AttendTile {
+  int64_t rows;
+  int64_t heads;
+  int64_t head_dim;
+  const int* begin;     // [rows]
+  const int* end;       // [rows]
+  const float* values;  // [64, head_dim], at stride value_stride
+  int64_t value_stride;
+  float* scores;   // [rows * heads, 64]; overwritten
+  float* rescale;  // [rows * heads]; overwritten
+  float* maximum;  // [rows * heads]
+  float* sum;      // [rows * heads]
+  float* out;      // [rows * heads, head_dim]
+};
+
 struct VectorKernels {
   const char* name;  // "avx2", "avx512"
 
@@ -57,14 +77,8 @@ struct VectorKernels {
   // By KvFormat's value.
   DecodeKvFunction decode_kv[4];
 
-  // One step of flash attention for `heads` query heads over `keys` <= 64 neighbouring keys that
-  // all of them see: folds scores [heads, keys], at stride score_stride, and values [keys,
-  // head_dim], at stride value_stride, into each head's running maximum, sum of exponentials and
-  // output [heads, head_dim]. Starts from maximum = -inf, sum = 0, out = 0. REQUIRES: head_dim is a
-  // multiple of 16.
-  void (*attend_block)(const float* scores, int64_t score_stride, int64_t heads,
-                       const float* values, int64_t value_stride, int64_t keys, int64_t head_dim,
-                       float* maximum, float* sum, float* out);
+  // One step of flash attention, over a page of keys; see AttendTile.
+  void (*attend_page)(const AttendTile& tile);
 };
 
 // REQUIRES: the processor has the instruction set.

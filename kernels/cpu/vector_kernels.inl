@@ -168,25 +168,25 @@ void DecodeKvQ8(const uint8_t* codes, int64_t count, float* out) {
 }
 
 constexpr int64_t kBlockKeys = 64;
-constexpr int64_t kBlockHeads = 16;
 
-// The weights of one head's keys, exponentials of its scores below the maximum so far; zero past
-// the last key. Gives back what the earlier sum and output are to be multiplied by.
-inline float SoftmaxBlock(const float* scores, int64_t keys, float* maximum, float* sum,
-                          float* weights) {
-  for (int64_t j = 0; j < keys; ++j) weights[j] = scores[j];
-  for (int64_t j = keys; j < kBlockKeys; ++j) weights[j] = -__builtin_inff();
-  Lanes largest = Load(weights);
-  for (int64_t j = kLanes; j < kBlockKeys; j += kLanes) largest = Max(largest, Load(weights + j));
+// Turns one head's scores of a page, of which it sees [begin, end), into the weights of its keys:
+// exponentials below the maximum so far, zero for keys that it does not see. Gives back what the
+// earlier sum and output are to be multiplied by.
+inline float SoftmaxBlock(float* scores, int64_t begin, int64_t end, float* maximum, float* sum) {
+  for (int64_t j = 0; j < begin; ++j) scores[j] = -__builtin_inff();
+  for (int64_t j = end; j < kBlockKeys; ++j) scores[j] = -__builtin_inff();
+  Lanes largest = Load(scores);
+  for (int64_t j = kLanes; j < kBlockKeys; j += kLanes) largest = Max(largest, Load(scores + j));
   const float old_maximum = *maximum, block_maximum = Largest(largest);
   const float new_maximum = block_maximum > old_maximum ? block_maximum : old_maximum;
   for (int64_t j = 0; j < kBlockKeys; j += kLanes) {
-    Store(weights + j, Exp(Sub(Load(weights + j), Broadcast(new_maximum))));
+    Store(scores + j, Exp(Sub(Load(scores + j), Broadcast(new_maximum))));
   }
   // Exp never gives zero itself.
-  for (int64_t j = keys; j < kBlockKeys; ++j) weights[j] = 0.0f;
-  Lanes total = Load(weights);
-  for (int64_t j = kLanes; j < kBlockKeys; j += kLanes) total = Add(total, Load(weights + j));
+  for (int64_t j = 0; j < begin; ++j) scores[j] = 0.0f;
+  for (int64_t j = end; j < kBlockKeys; ++j) scores[j] = 0.0f;
+  Lanes total = Load(scores);
+  for (int64_t j = kLanes; j < kBlockKeys; j += kLanes) total = Add(total, Load(scores + j));
 
   alignas(64) float rescales[kLanes] = {};
   rescales[0] = *sum == 0.0f ? -100.0f : old_maximum - new_maximum;
@@ -197,61 +197,68 @@ inline float SoftmaxBlock(const float* scores, int64_t keys, float* maximum, flo
   return rescale;
 }
 
-// out[head, d] = out[head, d] * rescale[head] + weights[head] . values[:, d], keys in ascending
-// order.
-struct ValueBlock {
-  const float* weights;  // [heads, kBlockKeys]
-  const float* rescale;  // [heads]
-  const float* values;
-  int64_t value_stride;
-  int64_t keys;
-  int64_t head_dim;
-  float* out;
-
-  // kColumns registers of the dimension by kHeads heads.
-  template <int kColumns, int kHeads>
-  void Run(int64_t column, int64_t head) const {
-    Lanes sums[kHeads][kColumns];
-    float* first = out + head * head_dim + column * kLanes;
-    for (int h = 0; h < kHeads; ++h) {
-      const Lanes factor = Broadcast(rescale[head + h]);
-      for (int c = 0; c < kColumns; ++c) {
-        sums[h][c] = Mul(Load(first + h * head_dim + c * kLanes), factor);
-      }
-    }
-    const float* value = values + column * kLanes;
-    const float* weight = weights + head * kBlockKeys;
-    for (int64_t j = 0; j < keys; ++j, value += value_stride) {
-      Lanes loaded[kColumns];
-      for (int c = 0; c < kColumns; ++c) loaded[c] = Load(value + c * kLanes);
-      for (int h = 0; h < kHeads; ++h) {
-        const Lanes factor = Broadcast(weight[h * kBlockKeys + j]);
-        for (int c = 0; c < kColumns; ++c) sums[h][c] = Fma(factor, loaded[c], sums[h][c]);
-      }
-    }
-    for (int h = 0; h < kHeads; ++h) {
-      for (int c = 0; c < kColumns; ++c) Store(first + h * head_dim + c * kLanes, sums[h][c]);
+// out[h, c] = out[h, c] * rescale[h] + weights[h] . values[:, c] for kHeads heads and kColumns
+// registers of the dimension, over keys [begin, end) in ascending order.
+template <int kColumns, int kHeads>
+inline void SumValues(const float* weights, const float* rescale, const float* values,
+                      int64_t value_stride, int64_t begin, int64_t end, int64_t head_dim,
+                      float* out) {
+  Lanes sums[kHeads][kColumns];
+  for (int h = 0; h < kHeads; ++h) {
+    const Lanes factor = Broadcast(rescale[h]);
+    for (int c = 0; c < kColumns; ++c) {
+      sums[h][c] = Mul(Load(out + h * head_dim + c * kLanes), factor);
     }
   }
-};
-
-// Flash attention's online softmax (Dao et al. 2022, algorithm 1), one block of keys. The columns
-// are the outer loop, so that a slice of the values stays in the first cache level for all heads.
-void AttendBlock(const float* scores, int64_t score_stride, int64_t heads, const float* values,
-                 int64_t value_stride, int64_t keys, int64_t head_dim, float* maximum, float* sum,
-                 float* out) {
-  alignas(64) float weights[kBlockHeads * kBlockKeys];
-  float rescale[kBlockHeads];
-  for (int64_t first = 0; first < heads; first += kBlockHeads) {
-    const int64_t count = heads - first < kBlockHeads ? heads - first : kBlockHeads;
-    for (int64_t h = 0; h < count; ++h) {
-      rescale[h] = SoftmaxBlock(scores + (first + h) * score_stride, keys, &maximum[first + h],
-                                &sum[first + h], weights + h * kBlockKeys);
+  for (int64_t j = begin; j < end; ++j) {
+    const float* value = values + j * value_stride;
+    Lanes loaded[kColumns];
+    for (int c = 0; c < kColumns; ++c) loaded[c] = Load(value + c * kLanes);
+    for (int h = 0; h < kHeads; ++h) {
+      const Lanes factor = Broadcast(weights[h * kBlockKeys + j]);
+      for (int c = 0; c < kColumns; ++c) sums[h][c] = Fma(factor, loaded[c], sums[h][c]);
     }
-    ForEachBlock(
-        head_dim / kLanes, count,
-        ValueBlock{weights, rescale, values, value_stride, keys, head_dim, out + first * head_dim});
   }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int c = 0; c < kColumns; ++c) Store(out + h * head_dim + c * kLanes, sums[h][c]);
+  }
+}
+
+// kColumns registers of the dimension, for all rows of the tile.
+template <int kColumns>
+inline void SumColumns(const facet::AttendTile& tile, int64_t column) {
+  const float* values = tile.values + column * kLanes;
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    const int64_t begin = tile.begin[row], end = tile.end[row];
+    if (begin >= end) continue;
+    int64_t vector = row * tile.heads;
+    const int64_t last = vector + tile.heads;
+    const auto sum = [&]<int kHeads>() {
+      SumValues<kColumns, kHeads>(tile.scores + vector * kBlockKeys, tile.rescale + vector, values,
+                                  tile.value_stride, begin, end, tile.head_dim,
+                                  tile.out + vector * tile.head_dim + column * kLanes);
+      vector += kHeads;
+    };
+    while (vector + kTileWRows <= last) sum.template operator()<kTileWRows>();
+    while (vector + 2 <= last) sum.template operator()<2>();
+    if (vector < last) sum.template operator()<1>();
+  }
+}
+
+// Flash attention's online softmax (Dao et al. 2022, algorithm 1), one page of keys. The columns
+// are the outer loop, so that a slice of the values stays in the first cache level for all rows.
+void AttendPage(const facet::AttendTile& tile) {
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    if (tile.begin[row] >= tile.end[row]) continue;
+    for (int64_t i = row * tile.heads; i < (row + 1) * tile.heads; ++i) {
+      tile.rescale[i] = SoftmaxBlock(tile.scores + i * kBlockKeys, tile.begin[row], tile.end[row],
+                                     &tile.maximum[i], &tile.sum[i]);
+    }
+  }
+  const int64_t columns = tile.head_dim / kLanes;
+  int64_t column = 0;
+  for (; column + kTileXRows <= columns; column += kTileXRows) SumColumns<kTileXRows>(tile, column);
+  for (; column < columns; ++column) SumColumns<1>(tile, column);
 }
 
 constexpr facet::VectorKernels MakeKernels(const char* name) {
@@ -283,7 +290,7 @@ constexpr facet::VectorKernels MakeKernels(const char* name) {
   kernels.decode_kv[1] = DecodeKvBf16;
   kernels.decode_kv[2] = DecodeKvFp8;
   kernels.decode_kv[3] = DecodeKvQ8;
-  kernels.attend_block = AttendBlock;
+  kernels.attend_page = AttendPage;
   return kernels;
 }
 

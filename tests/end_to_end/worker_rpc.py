@@ -74,6 +74,13 @@ class LoadWatch:
         with self._changed:
             return self._load.running_requests if self._load else None
 
+    def pages_used(self):
+        """Pages that requests hold, of the full and of the sliding pool, as far as is known."""
+        with self._changed:
+            load = self._load
+            return (load.full_pages_total - load.full_pages_free,
+                    load.sliding_pages_total - load.sliding_pages_free)
+
     def wait_running(self, count, deadline_s=30):
         """Returns as soon as the worker says that so many requests run."""
         with self._changed:
