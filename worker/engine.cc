@@ -283,7 +283,7 @@ void Engine::Step() {
     for (auto& sequence : *queue) order.push_back(sequence.get());
   }
   Preempt(plan, order);
-  stalled_ = plan.runs.empty() && plan.preempted.empty();
+  stalled_ = plan.runs.empty() && plan.preempted.empty() && !waiting_.empty();
   if (!plan.runs.empty()) Compute(plan, order);
   RemoveEnded();
 }

@@ -431,14 +431,14 @@ TEST(EngineTest, ReusesAPrefixFromEachTier) {
     EXPECT_EQ(third.ledger.cached_device_tokens(), 640);
   }
   EngineShape with_disk = small;
-  with_disk.tiers = {8 << 20, folder.path(), 1 << 30};
-  for (int start = 0; start < 3; ++start) {
+  with_disk.tiers = {4 << 20, folder.path(), 1 << 30};
+  for (int start = 0; start < 2; ++start) {
     TestEngine test(with_disk);
     test.engine->Start();
     const Result first = test.Run(SharedPrefix(640, 40, 16), 1);
     EXPECT_EQ(first.tokens, fresh_tokens);
     EXPECT_EQ(first.ledger.cached_disk_tokens(), start == 0 ? 0 : 640);
-    push_out(test, 10 * start, 6);
+    push_out(test, 10 * start, 3);
     const Result again = test.Run(SharedPrefix(640, 41, 16), 2);
     EXPECT_EQ(again.ledger.cached_tokens(), 640);
     EXPECT_EQ(again.ledger.cached_disk_tokens(), 640);
