@@ -13,6 +13,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -105,7 +106,17 @@ DiskTier::DiskTier(const DiskTierOptions& options)
   Scan();
 }
 
-DiskTier::~DiskTier() { BlockingStop(); }
+DiskTier::~DiskTier() {
+  BlockingStop();
+  const DiskTierStats end = stats();
+  LogInfo("disk tier closed", {{"folder", folder_},
+                               {"pages", end.pages},
+                               {"bytes", end.bytes},
+                               {"reads", end.reads},
+                               {"writes", end.writes},
+                               {"evictions", end.evictions},
+                               {"faults", absl::c_accumulate(end.faults, int64_t{0})}});
+}
 
 void DiskTier::Scan() {
   std::error_code error;
@@ -320,7 +331,9 @@ bool DiskTier::Write(const Operation& operation) {
   const int64_t bytes = page_bytes(operation.key.first);
   const int64_t file_bytes = bytes + kHeaderBytes + kDigestBytes;
   if (!MakeRoom(file_bytes)) return false;
-  const std::string path = PathOf(operation.key), aside = absl::StrCat(path, kAsideSuffix);
+  const std::string path = PathOf(operation.key);
+  // Two processes that share the folder may write one page at the same time.
+  const std::string aside = absl::StrCat(path, ".", getpid(), kAsideSuffix);
   const int file = open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (file < 0) {
     CountFault(DiskFault::kAccess, std::strerror(errno), aside);

@@ -169,7 +169,7 @@ TEST_F(DiskTierTest, NoticesTornFiles) {
 
 // Given what a killed process left half written, expect it removed, and never taken for a page.
 TEST_F(DiskTierTest, RemovesWhatWasLeftAside) {
-  const std::string aside = absl::StrCat(tier_->PathOf(Full(1)), ".aside");
+  const std::string aside = absl::StrCat(tier_->PathOf(Full(1)), ".1234.aside");
   std::ofstream(aside) << "half a page";
   Open();
   EXPECT_FALSE(tier_->Has(Full(1)));
@@ -181,7 +181,8 @@ TEST_F(DiskTierTest, RemovesWhatWasLeftAside) {
 TEST_F(DiskTierTest, SurvivesAFullDisk) {
   EXPECT_TRUE(Write(Full(1), Contents(1)));
   // What is written aside goes to a device that is always full.
-  std::filesystem::create_symlink("/dev/full", absl::StrCat(tier_->PathOf(Full(2)), ".aside"));
+  std::filesystem::create_symlink("/dev/full",
+                                  absl::StrCat(tier_->PathOf(Full(2)), ".", getpid(), ".aside"));
   EXPECT_FALSE(Write(Full(2), Contents(2)));
   EXPECT_EQ(tier_->stats().fault(DiskFault::kWrite), 1);
   EXPECT_FALSE(tier_->Has(Full(2)));

@@ -55,8 +55,8 @@ namespace {
 // How many of those that wait are looked at for one step: more are not admitted at once.
 constexpr size_t kAdmissionsMax = 16;
 constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
-// What one step hands to the disk's queue: about 10 ms of copying. One page may be larger.
-constexpr int64_t kWriteBehindBytes = int64_t{64} << 20;
+// What one step hands to the disk's queue: 2 to 3 ms of copying. One page may be larger.
+constexpr int64_t kWriteBehindBytes = int64_t{16} << 20;
 // How long a step that had nothing to run waits for the disk; deadlines are seen to as often.
 constexpr absl::Duration kStallInterval = absl::Milliseconds(10);
 
@@ -360,7 +360,7 @@ void Engine::Step() {
     for (auto& sequence : *queue) order.push_back(sequence.get());
   }
   Preempt(plan, order);
-  stalled_ = plan.runs.empty() && plan.preempted.empty();
+  stalled_ = plan.runs.empty() && plan.preempted.empty() && !waiting_.empty();
   if (!plan.runs.empty()) Compute(plan, order);
   RemoveEnded();
 }

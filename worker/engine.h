@@ -98,8 +98,6 @@ class Engine {
   bool BlockingWaitIdle(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const EngineOptions& options() const { return options_; }
-  // REQUIRES: Start was not called.
-  const TieredCache& tiers() const { return tiers_; }
 
  private:
   struct Sequence;
@@ -166,8 +164,8 @@ class Engine {
   int waiting_count_ ABSL_GUARDED_BY(mutex_) = 0;  // arrivals_ and waiting_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  bool tiers_have_work_ ABSL_GUARDED_BY(mutex_) =
-      false;  // something was read or written, or may be
+  // The disk read or wrote something, or there is more to hand to it.
+  bool tiers_have_work_ ABSL_GUARDED_BY(mutex_) = false;
 
   // The engine's thread alone.
   std::deque<std::unique_ptr<Sequence>> running_;  // by priority, then admission

@@ -70,6 +70,7 @@ struct Limits {
   int64_t kv_bytes;
   int drafts_max = 0;  // 0: no drafter
   TierOptions tiers = {};
+  bool clean_stop = true;  // otherwise what was not written to disk is lost
 };
 
 // A tiny random model and an engine that the test steps.
@@ -87,6 +88,7 @@ class Stepped {
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
     EngineOptions options = EngineOptionsFor(*model_);
     options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms); };
+    if (!limits.clean_stop) options.disk_flush_timeout = absl::ZeroDuration();
     if (limits.drafts_max > 0) {
       drafter = std::make_unique<testing::GuessingDrafter>(model_->drafter.get(), 9);
     }
@@ -136,7 +138,8 @@ std::vector<v1::GenerateRequest> MakeRequests() {
     const uint32_t group = random() % 3;
     for (int k = 0; k < shared; ++k) request.add_prompt_tokens(150 + (group * 311 + k * 29) % 1700);
     for (int k = 0; k < own; ++k) request.add_prompt_tokens(150 + random() % 1700);
-    request.set_tokens_max(1 + random() % 24);
+    // Some grow by more than a page, so that pages run out while they run.
+    request.set_tokens_max(i % 4 == 3 ? 40 + random() % 60 : 1 + random() % 24);
     if (i % 3 == 0) {
       request.mutable_sampling()->set_temperature(1.0f);
       request.mutable_sampling()->set_top_k(30);
@@ -227,8 +230,8 @@ void PlayOneLife(uint32_t seed, const Limits& limits, std::mt19937& random,
     stepped.Step();
     stepped.now_ms += random() % 3;
   }
-  // What is on its way to disk is held in host memory until it is there.
-  while (stepped.StepDisk()) stepped.Step();
+  // What is on its way to disk is held in host memory until it is there, or given up.
+  stepped.engine.reset();
   EXPECT_EQ(stepped.pages_in_use(), 0) << "seed " << seed << ": pages leaked";
   for (int i = 0; i < count; ++i) {
     const Result& result = stepped.results->by_id[i];
@@ -257,9 +260,11 @@ void PlayOneLife(uint32_t seed, const Limits& limits, std::mt19937& random,
 void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
           const std::vector<std::vector<uint32_t>>& lone, Totals& totals) {
   std::mt19937 random(seed);
-  Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120),
-                   int64_t{2500 + static_cast<int>(random() % 6000)} << 10,
+  Limits limits = {1 + static_cast<int>(random() % 12), 8 + static_cast<int>(random() % 120), 0,
                    static_cast<int>(random() % 5)};
+  // Half of them so tight that running requests are preempted.
+  const uint32_t spread_kib = random() % 2 == 0 ? 6000 : 400;
+  limits.kv_bytes = int64_t{2500 + static_cast<int>(random() % spread_kib)} << 10;
   const uint32_t kind = random() % 3;
   if (kind > 0) limits.tiers.host_bytes = int64_t{1200 + static_cast<int>(random() % 8000)} << 10;
   if (kind < 2) {
@@ -270,6 +275,7 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
   ASSERT_NE(mkdtemp(folder.data()), nullptr);
   limits.tiers.disk_folder = folder;
   limits.tiers.disk_bytes = int64_t{2000 + static_cast<int>(random() % 20000)} << 10;
+  limits.clean_stop = random() % 2 == 0;
   for (int life = 0; life < 2; ++life) {
     PlayOneLife(seed, limits, random, requests, lone, totals);
   }
@@ -301,10 +307,13 @@ TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
   EXPECT_GT(totals.device_tokens, 0);
   EXPECT_GT(totals.host_tokens, 0);
   EXPECT_GT(totals.disk_tokens, 0);
-  EXPECT_GT(totals.restored_tokens, 0);
   EXPECT_GT(totals.disk_faults, 0);
   EXPECT_GT(totals.drafts_accepted, totals.drafts_proposed / 4);
   EXPECT_LT(totals.drafts_accepted, totals.drafts_proposed);
+  // A preempted request that finds its pages in host memory is rare.
+  if (schedules >= kSchedulesDefault) {
+    EXPECT_GT(totals.restored_tokens, 0);
+  }
 }
 
 }  // namespace

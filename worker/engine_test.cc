@@ -681,55 +681,72 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// Given a prefix that other requests pushed off the device, and out of host memory, and a worker
-// that starts again: expect its tail alone to be computed each time, the ledger to say where the
-// rest came from, and the tokens of an engine that never saw it.
+// Given a prefix that other requests pushed off the device, and a worker that starts again: expect
+// its tail alone to be computed each time, the ledger to say where the rest came from, and the
+// tokens of an engine that never saw it.
 TEST(EngineTest, ReusesAPrefixFromEachTier) {
   const TemporaryFolder folder;
   EngineShape small;
-  small.kv_bytes = 6 << 20;
+  small.kv_bytes = 3 << 20;
+  small.context_tokens_max = 512;
   small.running_requests_max = 2;
   small.tiers.host_bytes = 32 << 20;
-  const auto push_out = [](TestEngine& test, int first, int count) {
-    for (int i = 0; i < count; ++i) {
-      v1::GenerateRequest other = SharedPrefix(900, 0, 1);
-      other.set_cache_salt(absl::StrCat(first + i));
-      test.Run(other, 100 + first + i);
-    }
-  };
   std::vector<uint32_t> fresh_tokens;
   {
     TestEngine fresh;
     fresh.engine->Start();
-    fresh_tokens = fresh.Run(SharedPrefix(640, 40, 16)).tokens;
+    fresh_tokens = fresh.Run(SharedPrefix(320, 40, 16)).tokens;
   }
   {
     TestEngine test(small);
     test.engine->Start();
-    test.Run(SharedPrefix(640, 0, 16), 1);
-    push_out(test, 0, 3);
-    const Result second = test.Run(SharedPrefix(640, 40, 16), 2);
+    test.Run(SharedPrefix(320, 0, 16), 1);
+    for (uint64_t i = 0; i < 3; ++i) {
+      v1::GenerateRequest other = SharedPrefix(440, 0, 1);
+      other.set_cache_salt(absl::StrCat(i));
+      test.Run(other, 100 + i);
+    }
+    const Result second = test.Run(SharedPrefix(320, 40, 16), 2);
     EXPECT_EQ(second.tokens, fresh_tokens);
-    EXPECT_EQ(second.ledger.cached_tokens(), 640);
-    EXPECT_EQ(second.ledger.cached_host_tokens(), 640);
-    const Result third = test.Run(SharedPrefix(640, 40, 16), 3);
+    EXPECT_EQ(second.ledger.cached_tokens(), 320);
+    EXPECT_EQ(second.ledger.cached_host_tokens(), 320);
+    const Result third = test.Run(SharedPrefix(320, 40, 16), 3);
     EXPECT_EQ(third.tokens, fresh_tokens);
-    EXPECT_EQ(third.ledger.cached_device_tokens(), 640);
+    EXPECT_EQ(third.ledger.cached_device_tokens(), 320);
   }
   EngineShape with_disk = small;
-  with_disk.tiers = {8 << 20, folder.path(), 1 << 30};
+  with_disk.tiers.disk_folder = folder.path();
+  with_disk.tiers.disk_bytes = 1 << 30;
   for (int start = 0; start < 3; ++start) {
     TestEngine test(with_disk);
     test.engine->Start();
-    const Result first = test.Run(SharedPrefix(640, 40, 16), 1);
-    EXPECT_EQ(first.tokens, fresh_tokens);
-    EXPECT_EQ(first.ledger.cached_disk_tokens(), start == 0 ? 0 : 640);
-    push_out(test, 10 * start, 6);
-    const Result again = test.Run(SharedPrefix(640, 41, 16), 2);
-    EXPECT_EQ(again.ledger.cached_tokens(), 640);
-    EXPECT_EQ(again.ledger.cached_disk_tokens(), 640);
-    EXPECT_EQ(again.ledger.prompt_tokens(), 660);
+    const Result result = test.Run(SharedPrefix(320, 40, 16), 1);
+    EXPECT_EQ(result.tokens, fresh_tokens);
+    EXPECT_EQ(result.ledger.prompt_tokens(), 340);
+    EXPECT_EQ(result.ledger.cached_tokens(), start == 0 ? 0 : 320);
+    EXPECT_EQ(result.ledger.cached_disk_tokens(), start == 0 ? 0 : 320);
   }
+}
+
+// Given prompts that part long before their ends, with room for less than the first one's sliding
+// pages, expect the second to be computed whole, as nothing told where it would leave the first,
+// and the third to find the shared beginning.
+TEST(EngineTest, LearnsWherePromptsPart) {
+  EngineShape small;
+  small.kv_bytes = 3 << 20;
+  small.context_tokens_max = 512;
+  small.running_requests_max = 2;
+  small.tiers.host_bytes = 32 << 20;
+  TestEngine test(small);
+  test.engine->Start();
+  const auto cached_tokens = [&](uint32_t number) {
+    v1::GenerateRequest request = SharedPrefix(64, number, 2);
+    for (uint32_t i = 0; i < 380; ++i) request.add_prompt_tokens(300 + (number * 331 + i) % 1500);
+    return test.Run(request, number).ledger.cached_tokens();
+  };
+  EXPECT_EQ(cached_tokens(1), 0);
+  EXPECT_EQ(cached_tokens(2), 0);
+  EXPECT_EQ(cached_tokens(3), 64);
 }
 
 // Given requests with one new prefix at the same time, expect it to be computed once.

@@ -19,8 +19,9 @@ namespace facet {
 // touched.
 class HostTier {
  public:
-  // Splits `bytes` between the pools as `device_plan` does. INVALID_ARGUMENT says how much even one
-  // page of each pool needs.
+  // Splits `bytes` between the pools as `device_plan` does, but gives the sliding pool one window
+  // at least: less of it is of no use. INVALID_ARGUMENT says how much a window and a full page
+  // need.
   static absl::StatusOr<std::unique_ptr<HostTier>> Make(const KvPlan& device_plan,
                                                         int window_tokens, int64_t bytes);
 

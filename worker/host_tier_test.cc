@@ -32,11 +32,19 @@ TEST(HostTierTest, SplitsItsMemoryAsTheDeviceDoes) {
   }
 }
 
-// Given less than a page of each pool, expect to hear how much it takes.
-TEST(HostTierTest, SaysWhatOnePageNeeds) {
-  EXPECT_THAT(HostTier::Make(kPlan, 128, 9'999),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("needs 10001")));
-  EXPECT_OK(HostTier::Make(kPlan, 128, 10'001));
+// Given little memory, expect a window of sliding pages before anything else, and below that to
+// hear how much it takes.
+TEST(HostTierTest, HoldsAWindowAtLeast) {
+  EXPECT_THAT(HostTier::Make(kPlan, 128, 12'999),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("need 13000")));
+  for (const int64_t bytes : {13'000, 15'500, 20'000}) {
+    auto tier = HostTier::Make(kPlan, 128, bytes);
+    ASSERT_OK(tier);
+    const PrefixCache& slots = (*tier)->slots();
+    EXPECT_EQ(slots.page_count(KvPool::kSliding), 2);
+    EXPECT_GE(slots.page_count(KvPool::kFull), 1);
+    EXPECT_LE(2 * 6000 + slots.page_count(KvPool::kFull) * 1000, bytes);
+  }
 }
 
 }  // namespace

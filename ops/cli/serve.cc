@@ -254,9 +254,10 @@ const Command kServeCommand = {
     "facet serve MODEL [--workers=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
     "[--threads=N] [--kv_cache_mib=2048] [--kv_format=f32] [--kv_form=plain] [--assistant=FILE]\n"
     "[--allowed_origins=*]: starts one router and the workers as processes of their own, starts\n"
-    "again what dies, and stops all on Ctrl-C. MODEL is a GGUF file or a model folder. Threads "
-    "are\n"
-    "for each worker; 0 shares the processors out.\n\n"
+    "again what dies, and stops all on Ctrl-C. MODEL is a GGUF file or a model folder.\n"
+    "Threads are for each worker; 0 shares the processors out.\n"
+    "--host_tier_bytes, --disk_tier_dir, --disk_tier_bytes: where cached prefixes go that a\n"
+    "worker has no room for; from disk they are found again after a restart.\n\n"
     "  facet serve facet-nano.gguf --workers=2",
     Run};
 
