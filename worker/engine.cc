@@ -371,18 +371,26 @@ void Engine::FreePagesBelowWindow(Sequence& sequence) {
 
 void Engine::Accept(Sequence& sequence, absl::Span<const float> logits) {
   const v1::Sampling& sampling = sequence.request.sampling();
-  const int32_t id =
+  const absl::StatusOr<int32_t> chosen =
       Sample(logits, sampling, {sequence.tokens, sequence.prompt_count}, options_.suppressed_ids);
+  if (!chosen.ok()) {
+    sequence.reply.set_error(std::string(chosen.status().message()));
+    sequence.reply.set_error_kind(v1::ERROR_KIND_INTERNAL);
+    Finish(sequence, v1::FINISH_REASON_ERROR);
+    return;
+  }
+  const int32_t id = *chosen;
   sequence.tokens.push_back(id);
   if (sequence.first_token == absl::InfiniteFuture()) sequence.first_token = options_.clock();
   touched_.push_back(&sequence);
   sequence.reply.add_tokens(static_cast<uint32_t>(id));
   if (sampling.want_logprobs()) {
-    v1::TokenLogprobs* logprobs = sequence.reply.add_logprobs();
-    logprobs->set_logprob(Logprob(logits, id));
-    for (const TokenLogprob& top : TopLogprobs(logits, static_cast<int>(sampling.top_logprobs()))) {
-      logprobs->add_top_ids(static_cast<uint32_t>(top.id));
-      logprobs->add_top_logprobs(top.logprob);
+    const Logprobs logprobs(logits);
+    v1::TokenLogprobs* reply = sequence.reply.add_logprobs();
+    reply->set_logprob(logprobs.Of(id));
+    for (const TokenLogprob& top : logprobs.Top(static_cast<int>(sampling.top_logprobs()))) {
+      reply->add_top_ids(static_cast<uint32_t>(top.id));
+      reply->add_top_logprobs(top.logprob);
     }
   }
   const auto& stops = sequence.request.stop_tokens();
