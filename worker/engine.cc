@@ -543,15 +543,17 @@ int Engine::Accept(Sequence& sequence, absl::Span<const float> logits, int rows)
   while (reason == v1::FINISH_REASON_UNSPECIFIED) {
     reason = AppendToken(
         sequence, logits.subspan(int64_t{accepted} * options_.vocab_size, options_.vocab_size));
+    if (reason == v1::FINISH_REASON_ERROR) break;
     ++accepted;
     if (accepted == rows || sequence.tokens.back() != sequence.drafts[accepted - 1]) break;
     // The next row was computed from just this token.
     if (reason == v1::FINISH_REASON_UNSPECIFIED) ++sequence.computed_len;
   }
   sequence.drafts_proposed += rows - 1;
-  sequence.drafts_accepted += accepted - 1;
+  const int accepted_drafts = std::max(0, accepted - 1);
+  sequence.drafts_accepted += accepted_drafts;
   if (rows > 1) {
-    sequence.acceptance.Add(rows - 1, accepted - 1);
+    sequence.acceptance.Add(rows - 1, accepted_drafts);
   } else {
     sequence.acceptance.Skip();
   }
@@ -563,17 +565,24 @@ int Engine::Accept(Sequence& sequence, absl::Span<const float> logits, int rows)
 
 v1::FinishReason Engine::AppendToken(Sequence& sequence, absl::Span<const float> logits) {
   const v1::Sampling& sampling = sequence.request.sampling();
-  const int32_t id =
+  const absl::StatusOr<int32_t> chosen =
       Sample(logits, sampling, {sequence.tokens, sequence.prompt_count}, options_.suppressed_ids);
+  if (!chosen.ok()) {
+    sequence.reply.set_error(std::string(chosen.status().message()));
+    sequence.reply.set_error_kind(v1::ERROR_KIND_INTERNAL);
+    return v1::FINISH_REASON_ERROR;
+  }
+  const int32_t id = *chosen;
   sequence.tokens.push_back(id);
   if (sequence.first_token == absl::InfiniteFuture()) sequence.first_token = options_.clock();
   sequence.reply.add_tokens(static_cast<uint32_t>(id));
   if (sampling.want_logprobs()) {
-    v1::TokenLogprobs* logprobs = sequence.reply.add_logprobs();
-    logprobs->set_logprob(Logprob(logits, id));
-    for (const TokenLogprob& top : TopLogprobs(logits, static_cast<int>(sampling.top_logprobs()))) {
-      logprobs->add_top_ids(static_cast<uint32_t>(top.id));
-      logprobs->add_top_logprobs(top.logprob);
+    const Logprobs logprobs(logits);
+    v1::TokenLogprobs* reply = sequence.reply.add_logprobs();
+    reply->set_logprob(logprobs.Of(id));
+    for (const TokenLogprob& top : logprobs.Top(static_cast<int>(sampling.top_logprobs()))) {
+      reply->add_top_ids(static_cast<uint32_t>(top.id));
+      reply->add_top_logprobs(top.logprob);
     }
   }
   if (absl::c_linear_search(sequence.request.stop_tokens(), static_cast<uint32_t>(id))) {

@@ -139,7 +139,7 @@ class Engine {
   // Chooses tokens from `rows` rows of logits: the one after the newest token, then one after each
   // draft, as long as the drafts are what was chosen. Gives back how many.
   int Accept(Sequence& sequence, absl::Span<const float> logits, int rows);
-  // Chooses one; gives back why it is the last, if it is.
+  // Chooses one; gives back why it is the last, if it is. ERROR: none was chosen.
   v1::FinishReason AppendToken(Sequence& sequence, absl::Span<const float> logits);
   int TokensLeft(const Sequence& sequence) const;
   // Guesses the next tokens of sequences that just got one, from the output row it came from.

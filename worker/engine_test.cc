@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -38,6 +39,7 @@ struct Result {
   std::vector<uint32_t> tokens;
   std::vector<v1::TokenLogprobs> logprobs;
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
+  std::string error;
   v1::Ledger ledger;
   int finishes = 0;
 };
@@ -53,6 +55,7 @@ class Results final : public StepSink {
       for (const auto& logprobs : output.reply.logprobs()) result.logprobs.push_back(logprobs);
       if (output.reply.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
         result.finish_reason = output.reply.finish_reason();
+        result.error = output.reply.error();
         result.ledger = output.reply.ledger();
         ++result.finishes;
       }
@@ -94,6 +97,7 @@ struct EngineShape {
   int drafts_max = 0;  // 0: no drafter
   bool media = false;  // with embedders
   TierOptions tiers = {};
+  bool suppress_all = false;  // so that no id may be chosen
 };
 
 // A tiny random model with an engine on it.
@@ -113,6 +117,10 @@ class TestEngine {
     model = std::make_unique<LoadedModel>(*std::move(loaded));
     EngineOptions engine_options = EngineOptionsFor(*model);
     engine_options.waiting_requests_max = setup.waiting_requests_max;
+    if (setup.suppress_all) {
+      engine_options.suppressed_ids.resize(engine_options.vocab_size);
+      std::iota(engine_options.suppressed_ids.begin(), engine_options.suppressed_ids.end(), 0);
+    }
     engine_options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms.load()); };
     engine_options.on_load = [this](const v1::Load& load) {
       absl::MutexLock lock(&load_mutex);
@@ -789,6 +797,19 @@ TEST(EngineTest, DestructionEndsRequests) {
   results->WaitForTokens(1, 1);
   test.reset();
   EXPECT_EQ(results->Wait(1).finish_reason, v1::FINISH_REASON_CANCELLED);
+}
+
+// Given a row of which no id may be chosen, expect an error that says so, and each page back.
+TEST(EngineTest, EndsWithAnErrorWhenNoIdMayBeChosen) {
+  EngineShape shape;
+  shape.suppress_all = true;
+  TestEngine test(shape);
+  test.engine->Start();
+  const Result result = test.Run(Request({2, 700, 701}, 5));
+  EXPECT_EQ(result.finish_reason, v1::FINISH_REASON_ERROR);
+  EXPECT_THAT(result.error, HasSubstr("no id may be chosen"));
+  EXPECT_THAT(result.tokens, SizeIs(0));
+  EXPECT_EQ(result.finishes, 1);
 }
 
 }  // namespace

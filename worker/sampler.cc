@@ -1,129 +1,139 @@
 #include "worker/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstddef>
+#include <iterator>
 #include <limits>
-#include <map>
 
 #include "absl/strings/str_cat.h"
-#include "base/check.h"
 #include "base/status_macros.h"
+#include "worker/logit_adjustment.h"
 #include "worker/philox.h"
 
 namespace facet {
 namespace {
 
 constexpr uint32_t kTopLogprobsMax = 20;
-// How many candidates top-p looks at before it sorts the whole vocabulary: nearly always enough.
-constexpr size_t kNucleusGuess = 256;
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+// How many candidates are looked at before the whole vocabulary is: nearly always enough.
+constexpr size_t kGuess = 256;
+// More candidates than this are narrowed down by buckets first.
+constexpr size_t kSortMax = 1024;
+constexpr int kBuckets = 256;
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 
-struct Candidate {
-  float logit;
-  int32_t id;
+// Where a walk over candidates ended.
+struct Stop {
+  int32_t id;    // of the candidate whose weight brought the sum up to the goal, else of the last
+  double mass;   // the sum of the weights up to and with this one
+  bool reached;  // the goal
 };
 
-// The order of candidates: likelier first, then the lower id.
-bool Before(const Candidate& a, const Candidate& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+// Those of `candidates` among which the sum, begun at `mass`, reaches `goal`; adds the weights of
+// likelier ones to `mass`. If it is never reached, some of the least likely.
+// REQUIRES: not all logits are equal, so that some are left out.
+std::vector<Candidate> Narrow(absl::Span<const Candidate> candidates, const Softmax& softmax,
+                              double goal, double& mass) {
+  const auto [low, high] =
+      std::minmax_element(candidates.begin(), candidates.end(),
+                          [](const auto& a, const auto& b) { return a.logit < b.logit; });
+  // Likelier candidates have lower buckets, by arithmetic that never turns the order around. In
+  // double precision, for the quotient of the closest floats is finite there.
+  const double top = high->logit;
+  const double buckets_per_unit = (kBuckets - 1) / (top - low->logit);
+  const auto bucket_of = [&](const Candidate& candidate) {
+    return static_cast<int>((top - candidate.logit) * buckets_per_unit);
+  };
+  std::array<double, kBuckets> masses = {};
+  const std::vector<float> weights = softmax.Weights(candidates);
+  for (size_t i = 0; i < candidates.size(); ++i) masses[bucket_of(candidates[i])] += weights[i];
+  const int last = bucket_of(*low);
+  int reaching = 0;
+  while (reaching < last && mass + masses[reaching] < goal) mass += masses[reaching++];
+  std::vector<Candidate> kept;
+  std::copy_if(candidates.begin(), candidates.end(), std::back_inserter(kept),
+               [&](const Candidate& candidate) { return bucket_of(candidate) == reaching; });
+  return kept;
 }
 
-// The best `count` of all logits, in order. A heap of the best so far: most logits are refused by
-// one comparison.
-std::vector<Candidate> Best(absl::Span<const float> logits, size_t count) {
-  std::vector<Candidate> heap;
-  heap.reserve(count);
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const Candidate candidate = {logits[i], static_cast<int32_t>(i)};
-    if (heap.size() < count) {
-      heap.push_back(candidate);
-      std::push_heap(heap.begin(), heap.end(), Before);
-    } else if (candidate.logit > heap.front().logit) {
-      std::pop_heap(heap.begin(), heap.end(), Before);
-      heap.back() = candidate;
-      std::push_heap(heap.begin(), heap.end(), Before);
-    }
+bool AllTied(absl::Span<const Candidate> candidates) {
+  return std::all_of(candidates.begin(), candidates.end(),
+                     [&](const Candidate& c) { return c.logit == candidates[0].logit; });
+}
+
+// Walks `candidates`, which come by ascending id, in their order until the sum of their weights
+// reaches `goal`. REQUIRES: `candidates` is not empty.
+Stop Walk(absl::Span<const Candidate> candidates, const Softmax& softmax, double goal) {
+  double mass = 0;
+  std::vector<Candidate> kept;
+  while (candidates.size() > kSortMax && !AllTied(candidates)) {
+    kept = Narrow(candidates, softmax, goal, mass);
+    candidates = kept;
   }
-  std::sort_heap(heap.begin(), heap.end(), Before);
-  return heap;
+  std::vector<Candidate> sorted(candidates.begin(), candidates.end());
+  if (sorted.size() <= kSortMax) std::sort(sorted.begin(), sorted.end());
+  const std::vector<float> weights = softmax.Weights(sorted);
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    mass += weights[i];
+    if (mass >= goal) return {sorted[i].id, mass, true};
+  }
+  return {sorted.back().id, mass, false};
 }
 
-double SumOfExponentials(absl::Span<const float> logits, float maximum, double temperature) {
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp((double{logit} - maximum) / temperature);
-  return sum;
+// The likeliest candidates.
+struct Pool {
+  std::vector<Candidate> candidates;  // by ascending id
+  bool complete;                      // None that a draw could choose is missing.
+};
+
+Pool BestPool(const LogitRow& row, const Softmax& softmax, size_t count) {
+  Pool pool = {row.Best(count), count == row.size()};
+  std::erase_if(pool.candidates, [&](const Candidate& c) { return softmax.Negligible(c.logit); });
+  // What follows the best is no likelier than they.
+  pool.complete |= pool.candidates.size() < count;
+  return pool;
+}
+
+// Cuts by top-k, top-p and min-p, then takes the candidate at the share `uniform` of what is left.
+int32_t Draw(const LogitRow& row, const v1::Sampling& sampling, double uniform) {
+  const Softmax softmax(row.maximum(), sampling.temperature());
+  const bool cut_by_count = sampling.top_k() > 0 && sampling.top_k() < row.size();
+  const bool cut_by_share = sampling.top_p() > 0 && sampling.top_p() < 1;
+  const bool cut_by_weight = sampling.min_p() > 0;
+  Pool pool = BestPool(row, softmax, cut_by_count ? sampling.top_k() : kGuess);
+  pool.complete |= cut_by_count;
+  double total = kUnbounded;
+  if (pool.complete) {
+    total = Walk(pool.candidates, softmax, kUnbounded).mass;
+  } else if (cut_by_share || !cut_by_weight) {
+    total = row.SumOfWeights(softmax);
+  }
+  for (;; pool = BestPool(row, softmax, row.size())) {
+    double mass = total;  // of what the cuts leave
+    // Whether that is known: the cuts fell into the pool, or there are none.
+    bool inside = pool.complete || !(cut_by_share || cut_by_weight);
+    if (cut_by_share) {
+      const Stop stop = Walk(pool.candidates, softmax, total * sampling.top_p());
+      if (stop.reached) mass = stop.mass;
+      inside |= stop.reached;
+    }
+    if (cut_by_weight) {
+      inside |= std::erase_if(pool.candidates, [&](const Candidate& candidate) {
+                  return softmax.Weight(candidate.logit) < sampling.min_p();
+                }) > 0;
+      mass = std::min(mass, Walk(pool.candidates, softmax, kUnbounded).mass);
+    }
+    if (!inside) continue;
+    const Stop stop = Walk(pool.candidates, softmax, uniform * mass);
+    if (stop.reached || pool.complete) return stop.id;
+  }
 }
 
 bool InRange(double value, double low, double high) { return value >= low && value <= high; }
 
 absl::Status OutOfRange(absl::string_view field, double value, absl::string_view range) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, ", not in ", range));
-}
-
-// Suppression, bias and penalties: the logits that the draw is made from.
-std::vector<float> Adjust(absl::Span<const float> logits, const v1::Sampling& sampling,
-                          const SamplerContext& context, absl::Span<const int> suppressed) {
-  std::vector<float> adjusted(logits.begin(), logits.end());
-  for (const auto& [id, bias] : sampling.logit_bias()) adjusted[id] += bias;
-  const float repetition = sampling.repetition_penalty();
-  if (repetition != 0 && repetition != 1) {
-    std::vector<int32_t> seen(context.tokens.begin(), context.tokens.end());
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-    for (const int32_t id : seen) {
-      adjusted[id] = adjusted[id] > 0 ? adjusted[id] / repetition : adjusted[id] * repetition;
-    }
-  }
-  if (sampling.presence_penalty() != 0 || sampling.frequency_penalty() != 0) {
-    std::map<int32_t, int> counts;
-    for (const int32_t id : context.tokens.subspan(context.prompt_count)) ++counts[id];
-    for (const auto& [id, count] : counts) {
-      adjusted[id] -=
-          sampling.presence_penalty() + static_cast<float>(count) * sampling.frequency_penalty();
-    }
-  }
-  for (const int id : suppressed) adjusted[id] = kNever;
-  return adjusted;
-}
-
-int32_t MostLikely(absl::Span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
-// Candidates in order, cut by top-k, then top-p, then min-p.
-std::vector<Candidate> Cut(absl::Span<const float> logits, const v1::Sampling& sampling) {
-  const double temperature = sampling.temperature();
-  const double top_p = sampling.top_p() == 0 ? 1.0 : double{sampling.top_p()};
-  const size_t top_k =
-      sampling.top_k() == 0 ? logits.size() : std::min<size_t>(sampling.top_k(), logits.size());
-  size_t guess = top_p < 1 || sampling.min_p() > 0 ? std::min(top_k, kNucleusGuess) : top_k;
-  std::vector<Candidate> candidates = Best(logits, guess);
-  const float maximum = candidates[0].logit;
-  const auto weight = [&](const Candidate& candidate) {
-    return std::exp((double{candidate.logit} - maximum) / temperature);
-  };
-  // Top-p counts shares of what top-k left.
-  double total = 0;
-  if (top_k < logits.size()) {
-    if (guess < top_k) candidates = Best(logits, guess = top_k);
-    for (const Candidate& candidate : candidates) total += weight(candidate);
-  } else {
-    total = SumOfExponentials(logits, maximum, temperature);
-  }
-  double mass = 0;
-  for (size_t kept = 0;; ++kept) {
-    if (kept == candidates.size()) {
-      if (candidates.size() == top_k) return candidates;
-      candidates = Best(logits, top_k);
-    }
-    const double share = weight(candidates[kept]);
-    const bool enough = kept > 0 && (mass >= top_p * total || share < sampling.min_p());
-    if (enough || candidates[kept].logit == kNever) {
-      candidates.resize(kept);
-      return candidates;
-    }
-    mass += share;
-  }
 }
 
 }  // namespace
@@ -156,40 +166,37 @@ absl::Status ValidateSampling(const v1::Sampling& sampling, int vocab_size) {
   return absl::OkStatus();
 }
 
-int32_t Sample(absl::Span<const float> logits, const v1::Sampling& sampling,
-               const SamplerContext& context, absl::Span<const int> suppressed) {
-  const std::vector<float> adjusted = Adjust(logits, sampling, context, suppressed);
-  if (sampling.temperature() == 0) return MostLikely(adjusted);
-  const std::vector<Candidate> candidates = Cut(adjusted, sampling);
-  CHECK(!candidates.empty());
-  const double temperature = sampling.temperature();
-  std::vector<double> cumulative;
-  double total = 0;
-  for (const Candidate& candidate : candidates) {
-    total += std::exp((double{candidate.logit} - candidates[0].logit) / temperature);
-    cumulative.push_back(total);
+absl::StatusOr<int32_t> Sample(absl::Span<const float> logits, const v1::Sampling& sampling,
+                               const SamplerContext& context, absl::Span<const int> suppressed,
+                               absl::Span<const uint32_t> mask) {
+  const std::vector<LogitOverride> adjusted =
+      AdjustLogits(logits, sampling, context.tokens, context.prompt_count, suppressed);
+  const LogitRow row(logits, adjusted, mask);
+  if (row.maximum() == -std::numeric_limits<float>::infinity()) {
+    return absl::InternalError(
+        "no id may be chosen: all are suppressed, masked, -infinity or not a number");
   }
-  const double draw =
-      total * PhiloxUniform(sampling.seed(), sampling.sample_index(), context.tokens.size());
-  const size_t chosen =
-      std::upper_bound(cumulative.begin(), cumulative.end(), draw) - cumulative.begin();
-  return candidates[std::min(chosen, candidates.size() - 1)].id;
+  // An infinite logit is chosen for certain: it has no weight to compare.
+  if (sampling.temperature() == 0 || std::isinf(row.maximum())) return row.MostLikely();
+  return Draw(row, sampling,
+              PhiloxUniform(sampling.seed(), sampling.sample_index(), context.tokens.size()));
 }
 
-float Logprob(absl::Span<const float> logits, int32_t id) {
-  const float maximum = *std::max_element(logits.begin(), logits.end());
-  const double log_sum = std::log(SumOfExponentials(logits, maximum, 1.0));
-  return static_cast<float>(double{logits[id]} - maximum - log_sum);
+Logprobs::Logprobs(absl::Span<const float> logits)
+    : logits_(logits),
+      row_(logits),
+      log_sum_(std::log(row_.SumOfWeights(Softmax(row_.maximum(), /*temperature=*/1)))) {}
+
+float Logprobs::Of(int32_t id) const {
+  return static_cast<float>(double{logits_[id]} - row_.maximum() - log_sum_);
 }
 
-std::vector<TokenLogprob> TopLogprobs(absl::Span<const float> logits, int count) {
+std::vector<TokenLogprob> Logprobs::Top(int count) const {
   std::vector<TokenLogprob> top;
   if (count == 0) return top;
-  const float maximum = *std::max_element(logits.begin(), logits.end());
-  const double log_sum = std::log(SumOfExponentials(logits, maximum, 1.0));
-  for (const Candidate& candidate : Best(logits, std::min<size_t>(count, logits.size()))) {
-    top.push_back({candidate.id, static_cast<float>(double{candidate.logit} - maximum - log_sum)});
-  }
+  std::vector<Candidate> best = row_.Best(count);
+  std::sort(best.begin(), best.end());
+  for (const Candidate& candidate : best) top.push_back({candidate.id, Of(candidate.id)});
   return top;
 }
 

@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "proto/sampling.pb.h"
+#include "worker/logit_row.h"
 
 namespace facet {
 
@@ -25,15 +27,38 @@ struct TokenLogprob {
 absl::Status ValidateSampling(const v1::Sampling& sampling, int vocab_size);
 
 // Chooses the token after `context` from the `logits` [vocabulary] of its last position, in the
-// order that proto/sampling.proto states. `suppressed` ids are never chosen. A pure function: ties
-// go to the lower id, and the draw depends on (seed, sample index, position) alone.
-int32_t Sample(absl::Span<const float> logits, const v1::Sampling& sampling,
-               const SamplerContext& context, absl::Span<const int> suppressed);
+// order that proto/sampling.proto states. `suppressed` ids are never chosen, nor are those whose
+// bit in `mask` is clear: id % 32 of word id / 32; an empty mask allows all. A pure function: ties
+// go to the lower id, and the draw depends on (seed, sample index, position) alone. The draw walks
+// the candidates from the likeliest down until their weights sum up to its share of the whole.
+//
+// It reads the row once, and a second time, then from a cache, where the sum over the whole
+// vocabulary counts: at a temperature without top-k, unless min-p alone cuts. Nothing sorts more
+// than a thousand candidates.
+//
+// INTERNAL: no id may be chosen: all are suppressed, masked, -infinity or not a number. Then a
+// grammar or the model is wrong, not the request.
+absl::StatusOr<int32_t> Sample(absl::Span<const float> logits, const v1::Sampling& sampling,
+                               const SamplerContext& context, absl::Span<const int> suppressed,
+                               absl::Span<const uint32_t> mask = {});
 
-// log softmax(logits)[id], natural.
-float Logprob(absl::Span<const float> logits, int32_t id);
-// The `count` largest log probabilities, descending; ties by lower id.
-std::vector<TokenLogprob> TopLogprobs(absl::Span<const float> logits, int count);
+// The log probabilities of one row, natural, of the model's own distribution: without temperature,
+// penalties, suppression or mask. The row is read when this is made; `logits` must outlive it.
+// Without a finite maximum they are not numbers. No lock: one thread.
+class Logprobs {
+ public:
+  explicit Logprobs(absl::Span<const float> logits);
+
+  // log softmax(logits)[id].
+  float Of(int32_t id) const;
+  // The `count` largest, descending; ties by lower id. Those of -infinity are left out.
+  std::vector<TokenLogprob> Top(int count) const;
+
+ private:
+  const absl::Span<const float> logits_;
+  const LogitRow row_;
+  const double log_sum_;  // of all exp(logit - maximum)
+};
 
 }  // namespace facet
 

@@ -51,10 +51,9 @@ absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int voc
     const absl::Span<const float> logits = runner.RunBlocking(batch);
     for (int row = 0; row < size; ++row) {
       const auto row_logits = logits.subspan(int64_t{row} * vocab_size, vocab_size);
-      if (first + row + 1 < count) {
-        score.logprobs.push_back(Logprob(row_logits, tokens[first + row + 1]));
-      }
-      score.top.push_back(TopLogprobs(row_logits, top_count));
+      const Logprobs logprobs(row_logits);
+      if (first + row + 1 < count) score.logprobs.push_back(logprobs.Of(tokens[first + row + 1]));
+      score.top.push_back(logprobs.Top(top_count));
     }
   }
   return score;
