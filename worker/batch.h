@@ -30,9 +30,9 @@ struct Batch {
 
   int rows() const { return static_cast<int>(ids.size()); }
 
-  // Appends `ids` at positions [first, first + ids.size()) of a sequence; the last `outputs` of them
-  // are output rows. Where one of `items`, the sequence's, has tokens, these are computed in place of
-  // the ids. `pages` and `items` must outlive the step; `pages` cover these positions.
+  // Appends `ids` at positions [first, first + ids.size()) of a sequence; the last `outputs` of
+  // them are output rows. Where one of `items`, the sequence's, has tokens, these are computed in
+  // place of the ids. `pages` and `items` must outlive the step; `pages` cover these positions.
   void Add(absl::Span<const int32_t> ids, int32_t first, const PageTables* pages, int outputs,
            absl::Span<const MediaItem> items = {});
 };

@@ -54,7 +54,8 @@ namespace {
 
 // How many of those that wait are looked at for one step: more are not admitted at once.
 constexpr size_t kAdmissionsMax = 16;
-constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
+constexpr double kRateSmoothing = 0.1;    // weight of the newest step in tokens_per_s_
+constexpr double kPromptSmoothing = 0.3;  // and in prompt_token_s_
 // What one step hands to the disk's queue: 2 to 3 ms of copying. One page may be larger.
 constexpr int64_t kWriteBehindBytes = int64_t{16} << 20;
 // How long a step that had nothing to run waits for the disk; deadlines are seen to as often.
@@ -348,13 +349,35 @@ SchedulerSnapshot Engine::Snapshot() const {
   return snapshot;
 }
 
+SchedulerLimits Engine::Limits() const {
+  SchedulerLimits limits;
+  limits.step_tokens_max = options_.step_tokens_max;
+  limits.running_requests_max = options_.running_requests_max;
+  limits.draft_rows_max = runner_.options().output_rows_max - options_.running_requests_max;
+  limits.rows_max = runner_.options().rows_max;
+  int decodes = 0;
+  for (const auto& sequence : running_) {
+    decodes += sequence->computed_len + 1 == static_cast<int>(sequence->tokens.size()) ? 1 : 0;
+  }
+  limits.prefill_tokens_max = PrefillTokens({step_costs_.Estimate(decodes), prompt_token_s_},
+                                            decodes, options_.step_tokens_max);
+  return limits;
+}
+
+void Engine::AddStepTime(int rows, int prompt_rows, absl::Duration took) {
+  const double seconds = absl::ToDoubleSeconds(took);
+  step_costs_.Add(rows, seconds);
+  if (prompt_rows < kPageTokens) return;
+  tiers_.AddPrefill(rows, took);
+  const double others = rows > prompt_rows ? step_costs_.Estimate(rows - prompt_rows) : 0;
+  const double token_s = std::max(0.0, seconds - others) / prompt_rows;
+  prompt_token_s_ += kPromptSmoothing * (token_s - prompt_token_s_);
+}
+
 void Engine::Step() {
   for (auto& sequence : running_) FreePagesBelowWindow(*sequence);
   FetchFromDisk();
-  const SchedulerLimits limits = {options_.step_tokens_max, options_.running_requests_max,
-                                  runner_.options().output_rows_max - options_.running_requests_max,
-                                  runner_.options().rows_max};
-  const StepPlan plan = PlanStep(Snapshot(), limits);
+  const StepPlan plan = PlanStep(Snapshot(), Limits());
   std::vector<Sequence*> order;
   for (auto* queue : {&running_, &waiting_}) {
     for (auto& sequence : *queue) order.push_back(sequence.get());
@@ -439,10 +462,6 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
   const absl::Time begin = options_.clock();
   const absl::Span<const float> logits = runner_.RunBlocking(batch);
   const absl::Duration computed = options_.clock() - begin;
-  step_costs_.Add(batch.rows(), absl::ToDoubleSeconds(computed));
-  // Prompts make up most of its rows.
-  const bool prefill = batch.rows() > 2 * static_cast<int>(batch.output_rows.size());
-  if (prefill) tiers_.AddPrefill(batch.rows(), computed);
 
   std::vector<Sequence*> going_on;  // those that got a token and want more
   std::vector<int> state_rows;      // the output row that each one's newest token came from
@@ -451,9 +470,9 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
     Sequence& sequence = *order[plan.runs[i].sequence];
     // Drafts count as computed when they are accepted.
     sequence.computed_len += plan.runs[i].tokens - std::max(0, outputs[i] - 1);
+    prefill_rows += plan.runs[i].tokens - outputs[i];
     if (outputs[i] == 0) {
       PublishPages(sequence);
-      prefill_rows += plan.runs[i].tokens;
       continue;
     }
     const int64_t vocab_size = options_.vocab_size;
@@ -466,6 +485,7 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
     row += outputs[i];
     generated += accepted;
   }
+  AddStepTime(batch.rows(), prefill_rows, computed);
   Draft(going_on, state_rows, prefill_rows);
   const absl::Duration took = options_.clock() - step_begin_;
   if (took > absl::ZeroDuration()) {

@@ -20,6 +20,7 @@
 #include "worker/kv_cache.h"
 #include "worker/media_item.h"
 #include "worker/model_runner.h"
+#include "worker/prefill_budget.h"
 #include "worker/scheduler.h"
 #include "worker/tiered_cache.h"
 
@@ -121,6 +122,9 @@ class Engine {
   // Begins to fetch what those that wait have on disk; they are deferred until it is there.
   void FetchFromDisk();
   SchedulerSnapshot Snapshot() const;
+  SchedulerLimits Limits() const;
+  // Learns from a step how long they take.
+  void AddStepTime(int rows, int prompt_rows, absl::Duration took);
   // The chain of keys that a cached prefix of this sequence is looked up by: one key less than
   // would leave no token to compute.
   static absl::Span<const PageKey> PrefixKeys(const Sequence& sequence);
@@ -175,6 +179,7 @@ class Engine {
   absl::Time step_begin_;
   double tokens_per_s_ = 0;  // a moving average over steps
   StepCosts step_costs_, draft_costs_;
+  double prompt_token_s_ = 0;  // what a prompt's token adds to a step; a moving average
   bool announced_drain_ = false;
   bool stalled_ = false;  // the last step had nothing to run: all that wait do so for the disk
 };

@@ -29,6 +29,7 @@ class Planner {
   void Urgent();
   void Decodes();
   void Drafts();
+  void LimitPrefills();
   void Prefills();
   void Admissions();
   StepPlan Take() { return std::move(plan_); }
@@ -177,6 +178,12 @@ void Planner::Drafts() {
   }
 }
 
+void Planner::LimitPrefills() {
+  if (limits_.prefill_tokens_max > 0) {
+    tokens_left_ = std::min(tokens_left_, limits_.prefill_tokens_max);
+  }
+}
+
 void Planner::Prefills() {
   for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
     if (!sequences_[i].running || gone_[i] || Pending(i) < 2 || tokens_left_ <= 0) continue;
@@ -220,6 +227,7 @@ StepPlan PlanStep(const SchedulerSnapshot& snapshot, const SchedulerLimits& limi
   planner.Urgent();
   planner.Decodes();
   planner.Drafts();
+  planner.LimitPrefills();
   planner.Prefills();
   planner.Admissions();
   return planner.Take();

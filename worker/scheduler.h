@@ -44,6 +44,7 @@ struct SchedulerLimits {
   int step_tokens_max = 512;      // rows of one step, unless an image alone needs more
   int running_requests_max = 64;  // sequences that hold pages at once
   int draft_rows_max = 0;         // rows of one step that drafts may take
+  int prefill_tokens_max = 0;     // of prompts in one step, unless one image is more; 0: no limit
   int rows_max = 0;               // rows of one step, an image included; 0: step_tokens_max
 };
 

@@ -35,6 +35,15 @@ TEST(SchedulerTest, DecodesGoFirstAndPrefillFillsTheStep) {
   EXPECT_THAT(plan.preempted, IsEmpty());
 }
 
+// Given a limit for prompts, expect it kept over all of them.
+TEST(SchedulerTest, PromptsKeepTheirLimit) {
+  const SchedulerLimits limits = {
+      .step_tokens_max = 512, .running_requests_max = 8, .prefill_tokens_max = 100};
+  const StepPlan plan =
+      PlanStep({{Running(10, 11), Running(0, 70), Running(0, 500)}, 100, 100}, limits);
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 1), std::pair(1, 70), std::pair(2, 30)));
+}
+
 // Given waiting requests, expect them admitted in order while pages for all their tokens are free.
 TEST(SchedulerTest, AdmitsWhileWholePromptsFit) {
   const StepPlan plan = PlanStep({{Waiting(64), Waiting(129), Waiting(64)}, 3, 10}, {512, 8});
