@@ -1,11 +1,13 @@
 """A prompt as long as the 12B's context, on the nano model with its context raised to that.
 
-Minutes to an hour long, so not among the tests that are found by themselves:
+Some 25 minutes of processor time for each form, so not among the tests that are found by
+themselves:
 
     tests/end_to_end/run --bin DIR long_context                          all forms
     tests/end_to_end/run --bin DIR long_context.LongContextTest.test_plain_f32
 
-DIR holds programs of --config=release. FACET_LONG_TOKENS is the prompt's length, 262,000 if unset.
+DIR holds programs of --config=release. FACET_LONG_TOKENS is the prompt's length, 262,000 if unset;
+below some 50,000, pages that are not full are more than the 5 % by which memory may differ.
 """
 import os
 import random
