@@ -127,7 +127,8 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   sequence->root_key = RootPageKey(request.cache_salt());
   PageKey key = sequence->root_key;
   for (int i = 0; (i + 1) * kPageTokens <= sequence->prompt_count; ++i) {
-    key = NextPageKey(key, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens));
+    key = NextPageKey(
+        key, absl::MakeSpan(sequence->tokens).subspan(int64_t{i} * kPageTokens, kPageTokens));
     sequence->keys.push_back(key);
   }
   sequence->arrival = options_.clock();
