@@ -236,6 +236,7 @@ TEST_F(DiskTierTest, StaysWithinItsBytes) {
 // Given a full queue, expect one more write to be refused and counted, and reads to come first.
 TEST_F(DiskTierTest, BoundsItsQueue) {
   std::vector<std::vector<uint8_t>> pages;
+  pages.reserve(5);
   for (int i = 0; i < 5; ++i) pages.push_back(Contents(i));
   for (int i = 0; i < 4; ++i) {
     EXPECT_TRUE(tier_->Enqueue({Operation::kWrite, Full(i), i, 0, pages[i].data()}));
@@ -257,6 +258,7 @@ TEST_F(DiskTierTest, RunsOnItsOwnThread) {
   std::atomic<int> completions{0};
   tier_->Start([&] { ++completions; });
   std::vector<std::vector<uint8_t>> pages;
+  pages.reserve(100);
   for (int i = 0; i < 100; ++i) pages.push_back(Contents(i));
   int ok = 0;
   for (int i = 0; i < 100; ++i) {

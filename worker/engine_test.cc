@@ -29,7 +29,6 @@ namespace facet {
 namespace {
 
 using ::facet::testing::StatusIs;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 

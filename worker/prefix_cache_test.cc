@@ -1,6 +1,7 @@
 #include "worker/prefix_cache.h"
 
 #include <map>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -128,8 +129,8 @@ TEST(PrefixCacheTest, KeepsTheWindowsOfResumePoints) {
   for (const bool marked : {false, true}) {
     PrefixCache cache(32, 16, 128);
     Held held;
-    std::vector<int32_t> tokens;
-    for (int i = 0; i < 16; ++i) tokens.push_back(i);
+    std::vector<int32_t> tokens(16);
+    std::iota(tokens.begin(), tokens.end(), 0);
     const std::vector<PageKey> keys = Chain(tokens);
     const auto prompt = absl::MakeSpan(keys).subspan(0, 6);
     Fill(cache, keys, held);
