@@ -174,8 +174,10 @@ TEST_F(WorkerServiceTest, FreesWhatAVanishedRouterLeft) {
 // Given many calls whose clients go away while the engine goes on computing for them, expect each
 // to end, and a later one to be served.
 TEST_F(WorkerServiceTest, OutlivesClientsThatGoAway) {
+  constexpr int kClients = 4;
   std::vector<std::thread> clients;
-  for (int client = 0; client < 4; ++client) {
+  clients.reserve(kClients);
+  for (int client = 0; client < kClients; ++client) {
     clients.emplace_back([&] {
       for (int call = 0; call < 50; ++call) {
         grpc::ClientContext context;
