@@ -20,8 +20,7 @@ constexpr int kWidth = 4;
 // Sums and maxima run in four vectors, which keeps two units busy. The order of additions is thus
 // fixed, and with it each bit.
 constexpr int kVectors = 4;
-constexpr int kStride = kVectors * kWidth;
-static_assert(LogitRow::kBlock % kStride == 0, "a block is whole strides");
+static_assert(LogitRow::kBlock % (kVectors * kWidth) == 0, "a block is whole rounds of vectors");
 static_assert(LogitRow::kBlock % 32 == 0, "a block is whole words of a mask");
 constexpr int kMaskWords = LogitRow::kBlock / 32;
 
@@ -60,10 +59,11 @@ inline Float4 PowerOfTwo(Float4 y) {
 float MaximumOfBlock(const float* logits) {
   Float4 maxima[kVectors];
   std::fill(maxima, maxima + kVectors, All(kNever));
-  for (int i = 0; i < LogitRow::kBlock; i += kStride) {
-    for (int v = 0; v < kVectors; ++v) {
-      const Float4 some = Load(logits + i + v * kWidth);
-      maxima[v] = some > maxima[v] ? some : maxima[v];  // not so for NaN
+  for (const float* at = logits; at != logits + LogitRow::kBlock;) {
+    for (Float4& maximum : maxima) {
+      const Float4 some = Load(at);
+      maximum = some > maximum ? some : maximum;  // not so for NaN
+      at += kWidth;
     }
   }
   float maximum = kNever;
@@ -100,9 +100,10 @@ bool Softmax::Negligible(float logit) const {
 
 double Softmax::SumOfBlock(const float* logits) const {
   Float4 sums[kVectors] = {};
-  for (int i = 0; i < LogitRow::kBlock; i += kStride) {
-    for (int v = 0; v < kVectors; ++v) {
-      sums[v] += PowerOfTwo((Load(logits + i + v * kWidth) - maximum_) * scale_);
+  for (const float* at = logits; at != logits + LogitRow::kBlock;) {
+    for (Float4& sum : sums) {
+      sum += PowerOfTwo((Load(at) - maximum_) * scale_);
+      at += kWidth;
     }
   }
   double sum = 0;
@@ -190,7 +191,7 @@ double LogitRow::SumOfWeights(const Softmax& softmax) const {
 LogitRow::Allowed LogitRow::AllowedOf(int block) const {
   if (mask_.empty()) return Allowed::kAll;
   uint32_t all = ~0U, any = 0;
-  for (const uint32_t word : mask_.subspan(block * kMaskWords, kMaskWords)) {
+  for (const uint32_t word : mask_.subspan(int64_t{block} * kMaskWords, kMaskWords)) {
     all &= word;
     any |= word;
   }

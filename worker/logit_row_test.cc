@@ -20,6 +20,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<int32_t> Ids(const std::vector<Candidate>& candidates) {
   std::vector<int32_t> ids;
+  ids.reserve(candidates.size());
   for (const Candidate& candidate : candidates) ids.push_back(candidate.id);
   return ids;
 }
@@ -111,6 +112,7 @@ TEST(LogitRowTest, BestAreThoseOfASort) {
     std::vector<float> logits(size);
     for (float& logit : logits) logit = static_cast<float>(random() % 500) / 8;
     std::vector<Candidate> sorted;
+    sorted.reserve(size);
     for (int i = 0; i < size; ++i) sorted.push_back({logits[i], i});
     std::sort(sorted.begin(), sorted.end());
     for (const int count : {1, 2, 64, 256, 1000, 39999, 50000}) {

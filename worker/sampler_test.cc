@@ -116,8 +116,9 @@ Outcome SampleBySorting(std::vector<float> logits, const v1::Sampling& sampling,
     const bool allowed = mask.empty() || (mask[id / 32] >> (id % 32) & 1) != 0;
     if (allowed && logits[id] > -kInfinity) ids.push_back(id);
   }
-  std::stable_sort(ids.begin(), ids.end(),
-                   [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  std::sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+  });
   if (sampling.temperature() == 0) return {ids[0], 1};
   if (sampling.top_k() > 0) ids.resize(std::min<size_t>(ids.size(), sampling.top_k()));
   std::vector<double> weights, sums;

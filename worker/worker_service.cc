@@ -154,6 +154,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply>
     const bool last = replies_.front().finish_reason() != v1::FINISH_REASON_UNSPECIFIED;
     replies_.pop_front();
     if (!ok || last) {
+      // The engine may have more for a client that is gone, and nothing may be written any more.
+      finished_ = true;
       Finish(grpc::Status::OK);
     } else if (!replies_.empty()) {
       StartWrite(&replies_.front());
@@ -173,6 +175,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply>
   friend Sink;
 
   void Add(std::vector<StepSink::Output> outputs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
+    if (finished_) return;
     for (StepSink::Output& output : outputs) {
       replies_.push_back(std::move(output.reply));
       if (replies_.size() == 1) StartWrite(&replies_.front());
@@ -183,6 +186,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply>
   const std::shared_ptr<Sink> sink_;
   // The first is being written; at most tokens_max follow.
   std::deque<v1::GenerateReply> replies_ ABSL_GUARDED_BY(sink_->mutex);
+  bool finished_ ABSL_GUARDED_BY(sink_->mutex) = false;
 };
 
 // Writes each load; while one is being written, only the newest is kept.

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -168,6 +169,33 @@ TEST_F(WorkerServiceTest, FreesWhatAVanishedRouterLeft) {
   ASSERT_TRUE(session->Read(&reply));
   context.TryCancel();
   EXPECT_TRUE(WaitUntilIdle(absl::Seconds(20)));
+}
+
+// Given many calls whose clients go away while the engine goes on computing for them, expect each
+// to end, and a later one to be served.
+TEST_F(WorkerServiceTest, OutlivesClientsThatGoAway) {
+  constexpr int kClients = 4;
+  std::vector<std::thread> clients;
+  clients.reserve(kClients);
+  for (int client = 0; client < kClients; ++client) {
+    clients.emplace_back([&] {
+      for (int call = 0; call < 50; ++call) {
+        grpc::ClientContext context;
+        const auto reader = stub_->Generate(&context, Request(900));
+        v1::GenerateReply reply;
+        for (int i = 0; i < 1 + call % 7; ++i) EXPECT_TRUE(reader->Read(&reply));
+        context.TryCancel();
+        EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_TRUE(WaitUntilIdle(absl::Seconds(20)));
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request(5));
+  v1::GenerateReply reply;
+  while (reader->Read(&reply)) continue;
+  EXPECT_EQ(reply.finish_reason(), v1::FINISH_REASON_LENGTH);
 }
 
 }  // namespace
