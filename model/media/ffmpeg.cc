@@ -104,13 +104,16 @@ absl::StatusOr<std::unique_ptr<MediaFile>> MediaFile::Open(absl::string_view wha
 }
 
 absl::StatusOr<AVStream*> MediaFile::SelectStream(AVMediaType type) {
-  stream_ = av_find_best_stream(format_, type, -1, -1, nullptr, 0);
+  for (unsigned i = 0; i < format_->nb_streams; ++i) {
+    AVStream* stream = format_->streams[i];
+    const bool cover = (stream->disposition & AV_DISPOSITION_ATTACHED_PIC) != 0;
+    const bool selected = stream_ < 0 && !cover && stream->codecpar->codec_type == type;
+    if (selected) stream_ = static_cast<int>(i);
+    stream->discard = selected ? AVDISCARD_DEFAULT : AVDISCARD_ALL;
+  }
   if (stream_ < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(what_, ": holds no ", av_get_media_type_string(type)));
-  }
-  for (unsigned i = 0; i < format_->nb_streams; ++i) {
-    if (static_cast<int>(i) != stream_) format_->streams[i]->discard = AVDISCARD_ALL;
   }
   return format_->streams[stream_];
 }

@@ -55,7 +55,8 @@ class MediaFile {
   MediaFile(const MediaFile&) = delete;
   MediaFile& operator=(const MediaFile&) = delete;
 
-  // The stream of `type` that a player would play, all others left unread from here on.
+  // The first stream of `type` that is no cover picture, all others left unread from here on.
+  // To be called once.
   // INVALID_ARGUMENT where there is none.
   absl::StatusOr<AVStream*> SelectStream(AVMediaType type);
 

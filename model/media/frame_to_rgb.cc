@@ -13,7 +13,6 @@
 
 extern "C" {
 #include <libavutil/imgutils.h>
-#include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
 }
@@ -106,29 +105,16 @@ RgbImage ReadExactly(const AVFrame& frame) {
 
 // The picture in one of libswscale's own formats.
 absl::StatusOr<Frame> Convert(const AVFrame& frame, AVPixelFormat format) {
-  const AVPixFmtDescriptor& descriptor = Descriptor(frame);
-  const std::unique_ptr<SwsContext, FreeScaler> scaler(sws_alloc_context());
-  CHECK(scaler != nullptr) << "out of memory";
-  const auto set = [&](const char* option, int64_t value) {
-    CHECK_GE(av_opt_set_int(scaler.get(), option, value, 0), 0) << option;
-  };
-  set("srcw", frame.width);
-  set("srch", frame.height);
-  set("src_format", frame.format);
-  set("dstw", frame.width);
-  set("dsth", frame.height);
-  set("dst_format", format);
   // Chroma interpolated between its samples and everything rounded, as still picture decoders do.
-  set("sws_flags",
-      SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT);
-  if (frame.chroma_location == AVCHROMA_LOC_CENTER) {
-    // In the middle of the two or four pixels, in 256ths of a pixel; video has it elsewhere.
-    set("src_h_chr_pos", descriptor.log2_chroma_w > 0 ? 128 : 0);
-    set("src_v_chr_pos", descriptor.log2_chroma_h > 0 ? 128 : 0);
-  }
-  if (sws_init_context(scaler.get(), nullptr, nullptr) < 0) {
+  // (libswscale's bilinear takes a shortcut, and the nearest chroma of each column.)
+  constexpr int kFlags =
+      SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT;
+  const std::unique_ptr<SwsContext, FreeScaler> scaler(
+      sws_getContext(frame.width, frame.height, static_cast<AVPixelFormat>(frame.format),
+                     frame.width, frame.height, format, kFlags, nullptr, nullptr, nullptr));
+  if (scaler == nullptr) {
     return absl::InvalidArgumentError(
-        absl::StrCat("pixel format ", descriptor.name, " has no way to RGB"));
+        absl::StrCat("pixel format ", Descriptor(frame).name, " has no way to RGB"));
   }
   int* inverse = nullptr;
   int* table = nullptr;

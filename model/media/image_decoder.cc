@@ -110,8 +110,6 @@ absl::StatusOr<RgbImage> DecodeImage(absl::string_view file, const ImageLimits& 
   }
   ASSIGN_OR_RETURN(Frame frame, DecodeFrame(file, header, limits.pixels_max));
   const int orientation = Orientation(*frame);
-  // JPEG and WebP alike, whether the decoder says it or not.
-  frame->chroma_location = AVCHROMA_LOC_CENTER;
   ASSIGN_OR_RETURN(RgbImage image, FrameToRgb(std::move(frame)));
   return Upright(std::move(image), orientation);
 }

