@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Trains facet-nano from nothing on the generated corpus and exports a Hugging Face folder.
 
-  train.py --output FOLDER [--minutes 50]     train, or go on where a killed run stopped
+  train.py --output FOLDER [--minutes 150]    train, or go on where a killed run stopped
   train.py --output FOLDER --smoke            one minute from nothing; fails unless the loss fell
 
-FOLDER gets `state.pt` (weights, optimisers, progress; at most a minute old; not with --smoke) and
-`model/`, the export.
+FOLDER gets `words.npz` (spoken words, by espeak-ng), `state.pt` (weights, optimisers, progress; at
+most a minute old; not with --smoke) and `model/`, the export.
 """
 
 import argparse
@@ -20,12 +20,17 @@ import torch
 
 import batches
 import checkpoint
+import mixture
+import ranks
+import sounds
+import warm_start
 
-# (rows, tokens in a row): seven steps in eight take short rows; the eighth lets long chats in.
-SHORT_ROWS = (32, 256)
-LONG_ROWS = (16, 512)
-LONG_EVERY = 8
+# (rows, tokens in a row): two steps in three take short rows; the third lets clips and tools in.
+SHORT_ROWS = (24, 256)
+LONG_ROWS = (12, 512)
+LONG_EVERY = 3
 SMOKE_ROWS = (8, 256)  # small, so that a busy machine too gets dozens of steps into its minute
+TEXT_SHARE = 0.2  # of the budget, at its start, in which a run from nothing takes text alone
 
 MUON_RATE = 0.02
 ADAM_RATE = 0.003
@@ -43,15 +48,25 @@ def main():
     problem = folder_problem(folder, arguments.smoke)
     if problem:
         sys.exit(f"train.py: --output {folder}: {problem}")
-    torch.set_num_threads(arguments.threads)
-    run = Run(folder, arguments)
-    if not arguments.smoke and not arguments.fresh:
-        run.resume()
-    run.train()
+    if not arguments.smoke:
+        sounds.prepare(arguments.data or folder, show_words)
+    meeting = ranks.start_others(arguments.processes, run_rank, arguments)
+    run = run_rank(0, arguments.processes, meeting, arguments)
     checkpoint.export(run.model, folder / "model")
     progress(f"exported to {folder / 'model'}\n")
     if arguments.smoke:
         check_loss_fell(run.losses)
+
+
+def run_rank(rank, count, meeting, arguments):
+    """One of the processes of a run; rank 0 reports and saves."""
+    torch.set_num_threads(max(1, arguments.threads // count))
+    ranks.join(rank, count, meeting)
+    run = Run(pathlib.Path(arguments.output), arguments, rank, count)
+    if not arguments.smoke and not arguments.fresh:
+        run.resume()
+    run.train()
+    return run
 
 
 def parse_arguments():
@@ -62,9 +77,16 @@ def parse_arguments():
         "--output", required=True, help="folder for state and export, outside of the source tree"
     )
     parser.add_argument(
-        "--minutes", type=float, default=50, help="training time in all, over all resumed runs"
+        "--minutes", type=float, default=150, help="training time in all, over all resumed runs"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--data", help="folder of the spoken words; default: the --output folder")
+    parser.add_argument(
+        "--start_from", help="GGUF file of an earlier facet-nano whose text weights are the start"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of all processes")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that share the rows of a step; see ranks.py"
+    )
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument(
         "--fresh", action="store_true", help="start from nothing even if FOLDER holds a state"
@@ -88,6 +110,10 @@ def parse_arguments():
         parser.error(f"--minutes {arguments.minutes}: must be above 0 and at most 10000")
     if not 1 <= arguments.threads <= 1024:
         parser.error(f"--threads {arguments.threads}: must be 1 to 1024")
+    if not 1 <= arguments.processes <= arguments.threads:
+        parser.error(f"--processes {arguments.processes}: must be 1 to --threads")
+    if arguments.start_from and not os.path.isfile(arguments.start_from):
+        parser.error(f"--start_from {arguments.start_from}: no such file")
     return arguments
 
 
@@ -113,19 +139,27 @@ class Run:
     One thread; owns `folder`/state.pt.
     """
 
-    def __init__(self, folder, arguments):
+    def __init__(self, folder, arguments, rank, rank_count):
+        self.rank, self.rank_count = rank, rank_count
         self.state_path = folder / STATE_FILE
         self.seed = arguments.seed
         self.smoke = arguments.smoke
         self.budget_s = 60 * arguments.minutes
         self.model = checkpoint.new_model(arguments.seed)
         self.model.train()
-        # The head runs on answer tokens alone, whose number changes from batch to batch, so the
-        # body alone is compiled.
-        body = self.model.model
+        self.text_share = TEXT_SHARE
+        if arguments.start_from:
+            count = warm_start.load(self.model, arguments.start_from)
+            self.text_share = 0.0
+            self.progress(f"{count} tensors taken from {arguments.start_from}\n")
+        # The head runs on answer tokens alone, and the embedders on what a batch has of media. Their
+        # number changes from batch to batch, so the body alone is compiled.
+        body = self.model.model.language_model
         self.body = body if arguments.no_compile else torch.compile(body, dynamic=False)
+        self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizers = make_optimizers(self.model)
-        self.packer = batches.Packer(arguments.seed)
+        bank = None if arguments.smoke else sounds.Bank(arguments.data or folder)
+        self.packer = batches.Packer(arguments.seed, mixture.Mixture(bank))
         self.step = 0
         self.first_step = 0  # of this process
         self.elapsed_s = 0.0
@@ -145,10 +179,10 @@ class Run:
             optimizer.load_state_dict(saved)
         self.step, self.elapsed_s, self.losses = state["step"], state["elapsed_s"], state["losses"]
         self.first_step = self.step
-        progress(f"going on at step {self.step}, {self.elapsed_s / 60:.1f} minutes done\n")
+        self.progress(f"going on at step {self.step}, {self.elapsed_s / 60:.1f} minutes done\n")
 
     def save(self):
-        if self.smoke:
+        if self.smoke or self.rank > 0:
             return
         state = {
             "seed": self.seed,
@@ -164,10 +198,10 @@ class Run:
         saved_at_s = self.elapsed_s
         while self.elapsed_s < self.budget_s:
             started = time.monotonic()
-            loss = self.train_step()
+            loss, seconds = self.train_step(started)
             self.losses.append(loss)
             self.step += 1
-            self.elapsed_s += time.monotonic() - started
+            self.elapsed_s += seconds
             if not math.isfinite(loss):
                 sys.exit(
                     f"train.py: the loss is {loss} at step {self.step}; the last state is kept"
@@ -177,36 +211,45 @@ class Run:
                 self.save()
                 saved_at_s = self.elapsed_s
         self.save()
-        progress("\n")
+        self.progress("\n")
 
-    def train_step(self):
-        batch = self.packer.batch(self.step, *self.row_shape())
+    def train_step(self, started):
+        """(loss, seconds), both the means over all ranks, so that all agree on when to stop."""
+        (row_count, length), shares = self.row_plan()
+        index = self.step * self.rank_count + self.rank
+        batch = self.packer.batch(index, row_count // self.rank_count, length, shares)
         self.set_rates()
         loss = self.loss(batch)
         loss.backward()
+        numbers = ranks.average(self.trained, [loss.item(), time.monotonic() - started])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        return numbers
 
-    def row_shape(self):
+    def row_plan(self):
+        """(rows and tokens of a row, shares of the tasks)"""
         if self.smoke:
-            return SMOKE_ROWS
-        return LONG_ROWS if self.step % LONG_EVERY == LONG_EVERY - 1 else SHORT_ROWS
+            return SMOKE_ROWS, mixture.SMOKE
+        if self.elapsed_s < self.text_share * self.budget_s:
+            return SHORT_ROWS, mixture.TEXT_ONLY
+        if self.step % LONG_EVERY == LONG_EVERY - 1:
+            return LONG_ROWS, mixture.LONG
+        return SHORT_ROWS, mixture.SHORT
 
     def loss(self, batch):
-        window = self.model.config.sliding_window
+        text_config = self.model.config.text_config
         with torch.autocast("cpu", torch.bfloat16):
             hidden = self.body(
-                input_ids=batch.tokens,
+                inputs_embeds=batches.embeddings(self.model, batch),
                 position_ids=batch.positions,
-                attention_mask=batches.masks(batch, window, torch.bfloat16),
+                attention_mask=batches.masks(batch, text_config.sliding_window, torch.bfloat16),
                 use_cache=False,
             ).last_hidden_state
             learned = batch.labels != batches.IGNORED
             logits = self.model.lm_head(hidden[learned])
-        cap = self.model.config.final_logit_softcapping
+        cap = text_config.final_logit_softcapping
         logits = cap * torch.tanh(logits.float() / cap)
         return torch.nn.functional.cross_entropy(logits, batch.labels[learned])
 
@@ -224,17 +267,21 @@ class Run:
         loss = sum(recent) / len(recent)
         line = f"[{bar}] step {self.step} loss {loss:.4f} remaining {remaining_s / 60:.1f} min"
         if sys.stderr.isatty():
-            progress("\r" + line + "  ")
+            self.progress("\r" + line + "  ")
         elif self.step % 20 == 0:
-            progress(line + "\n")
+            self.progress(line + "\n")
+
+    def progress(self, text):
+        if self.rank == 0:
+            progress(text)
 
 
 def make_optimizers(model):
-    """Muon for the matrices of the layers, AdamW for embeddings and norms."""
-    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
-    others = [
-        weight for weight in model.parameters() if all(weight is not matrix for matrix in matrices)
-    ]
+    """Muon for matrices, AdamW for embeddings, positions, biases and norms."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    table = model.model.language_model.embed_tokens.weight
+    matrices = [weight for weight in trained if weight.ndim == 2 and weight is not table]
+    others = [weight for weight in trained if weight.ndim != 2 or weight is table]
     return [
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.05, momentum=0.95),
         torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0),
@@ -260,6 +307,11 @@ def check_loss_fell(losses):
             "it must fall by 30 %"
         )
     progress(f"the loss fell from {first:.3f} to {last:.3f} in {len(losses)} steps\n")
+
+
+def show_words(done, total):
+    if done % 500 == 0 or done == total:
+        progress(f"\r{done} of {total} words spoken" + ("\n" if done == total else ""))
 
 
 def progress(text):
