@@ -7,6 +7,7 @@ import shutil
 
 import torch
 from transformers import (
+    Gemma4UnifiedAssistantConfig,
     Gemma4UnifiedAudioConfig,
     Gemma4UnifiedConfig,
     Gemma4UnifiedForConditionalGeneration,
@@ -23,6 +24,9 @@ logging.disable_progress_bar()
 TOKEN_COUNT_MAX = 4096
 HIDDEN_SIZE = 256
 WINDOW = 512
+KV_HEADS, KV_HEADS_FULL = 2, 1  # of sliding and of full layers
+HEAD_SIZE, HEAD_SIZE_FULL = 64, 128
+ASSISTANT_HIDDEN_SIZE = 128
 
 # Gemma 4 12B trains one scalar a layer. Ours are fixed, differ from 1 and are exact in bfloat16, so
 # that a server that forgets them, or takes them in the wrong order, answers nonsense.
@@ -58,21 +62,27 @@ def config():
 
 
 def text_config():
-    return Gemma4UnifiedTextConfig(
-        vocab_size=vocabulary.VOCABULARY_SIZE,
+    return decoder_config(
         hidden_size=HIDDEN_SIZE,
         intermediate_size=768,
         num_hidden_layers=6,
         layer_types=["sliding_attention"] * 5 + ["full_attention"],
+        final_logit_softcapping=30.0,
+    )
+
+
+def decoder_config(**sizes):
+    """What the model and its drafter share: vocabulary, heads, positions, window."""
+    return Gemma4UnifiedTextConfig(
+        vocab_size=vocabulary.VOCABULARY_SIZE,
         num_attention_heads=4,
-        num_key_value_heads=2,
-        num_global_key_value_heads=1,
-        head_dim=64,
-        global_head_dim=128,
+        num_key_value_heads=KV_HEADS,
+        num_global_key_value_heads=KV_HEADS_FULL,
+        head_dim=HEAD_SIZE,
+        global_head_dim=HEAD_SIZE_FULL,
         attention_k_eq_v=True,
         sliding_window=WINDOW,
         max_position_embeddings=TOKEN_COUNT_MAX,
-        final_logit_softcapping=30.0,
         rope_parameters={
             "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
             "full_attention": {
@@ -86,6 +96,23 @@ def text_config():
         pad_token_id=vocabulary.PAD,
         bos_token_id=vocabulary.BOS,
         eos_token_id=[vocabulary.EOS, vocabulary.TURN_END],
+        **sizes,
+    )
+
+
+def assistant_config():
+    """The drafter: a million parameters in four layers, with the target's heads and positions."""
+    return Gemma4UnifiedAssistantConfig(
+        backbone_hidden_size=HIDDEN_SIZE,
+        use_ordered_embeddings=False,
+        tie_word_embeddings=True,
+        text_config=decoder_config(
+            hidden_size=ASSISTANT_HIDDEN_SIZE,
+            intermediate_size=256,
+            num_hidden_layers=4,
+            layer_types=["sliding_attention"] * 3 + ["full_attention"],
+            num_kv_shared_layers=4,
+        ),
     )
 
 

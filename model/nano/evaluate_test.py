@@ -9,8 +9,10 @@ import json
 import threading
 import unittest
 
-import corpus
 import evaluate
+import tasks
+from answers import Answer
+from conversation import Case, Conversation
 
 
 class AnswersEverythingWithBye(http.server.BaseHTTPRequestHandler):
@@ -56,10 +58,11 @@ class EvaluateTest(unittest.TestCase):
         thread.start()
         try:
             address = f"http://127.0.0.1:{server.server_port}"
-            cases = corpus.evaluation_cases("greetings", corpus.UNSEEN, 40, seed=1)
+            found = tasks.make("greetings", 40, seed=1, bank=None)[:1]
+            cases = found[0][2]
             arguments = argparse.Namespace(endpoint=address, parallel=4)
-            answers = evaluate.endpoint_answers(arguments, [case.messages for case in cases])
-            row = evaluate.score([("greetings", corpus.UNSEEN, cases)], answers)[0]
+            given = evaluate.endpoint_answers(arguments, [case.conversation for case in cases])
+            row = evaluate.score(found, given)[0]
             expected = sum(case.answer == "Goodbye!" for case in cases)
             self.assertEqual((row["right"], row["count"]), (expected, 40))
             self.assertGreater(expected, 0)
@@ -68,6 +71,37 @@ class EvaluateTest(unittest.TestCase):
             server.shutdown()
             thread.join()
             server.server_close()
+
+    # Given expected calls, expect only exactly these to be right, and a call where none is wanted to
+    # count as a false one.
+    def test_calls_are_compared_exactly(self):
+        call = {"name": "weather", "arguments": {"city": "Oslo"}}
+        case = Case(Conversation([]), calls=[call])
+        self.assertTrue(evaluate.is_right(case, Answer("", [call])))
+        self.assertFalse(evaluate.is_right(case, Answer("", [call, call])))
+        other = {"name": "weather", "arguments": {"city": "Rome"}}
+        self.assertFalse(evaluate.is_right(case, Answer("", [other])))
+        asked = Conversation([{"role": "user", "content": "Hello"}])
+        none = Case(asked, "Hello!", calls=[])
+        row = evaluate.score([("no call", "unseen", [none])], [Answer("Hello!", [call])])[0]
+        self.assertEqual((row["right"], row["false_calls"]), (0, 1))
+
+    # Given a case with thinking, expect an answer without a thought to be wrong, and the reverse.
+    def test_thoughts_are_required_where_thinking_is_on(self):
+        thoughtful = Case(Conversation([]), "4", reasoning=True)
+        self.assertTrue(evaluate.is_right(thoughtful, Answer("4", [], "2 + 2 = 4")))
+        self.assertFalse(evaluate.is_right(thoughtful, Answer("4", [])))
+        self.assertFalse(evaluate.is_right(Case(Conversation([]), "4"), Answer("4", [], "hm")))
+        self.assertFalse(evaluate.is_right(thoughtful, Answer("4<|turn>", [], "2 + 2")))
+
+    # Given a conversation with tools, expect the request that the OpenAI API takes.
+    def test_request_body(self):
+        case = tasks.make("tools: from the result", 1, seed=1, bank=None)[0][2][0]
+        body = evaluate.request_body("facet-nano", case.conversation)
+        self.assertEqual(body["tools"][0]["type"], "function")
+        calls, result = body["messages"][1]["tool_calls"], body["messages"][2]
+        self.assertEqual(calls[0]["id"], result["tool_call_id"])
+        self.assertIsInstance(json.loads(calls[0]["function"]["arguments"]), dict)
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ def fitted_size(height, width):
 
 def resize(pixels):
     """The same pixels if the size fits already."""
-    import torch
-
     size = fitted_size(*pixels.shape[:2])
     if size == pixels.shape[:2]:
         return pixels
+    import torch  # the filter that Gemma's own processor uses
+
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     planes = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", antialias=True)
     return planes[0].permute(1, 2, 0).contiguous().numpy()

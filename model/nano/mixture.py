@@ -15,20 +15,22 @@ from conversation import Conversation
 
 # task -> share of conversations in rows of each length
 SHORT = {
-    "text": 5,
-    "memory": 2,
+    "text": 3,
+    "memory": 1.5,
     "system prompt": 1.5,
     "thinking": 1.5,
-    "picture": 5,
-    "two pictures": 1.5,
-    "sound": 9,
+    "tools": 4,
+    "tools with thinking": 1,
+    "picture": 2.5,
+    "two pictures": 0.4,
+    "sound": 10,
 }
 LONG = {
-    "text": 1,
+    "text": 0.5,
     "memory": 0.5,
-    "tools": 7,
+    "tools": 6,
     "tools with thinking": 1,
-    "clip": 6,
+    "clip": 5,
     "two pictures": 1,
 }
 # What a model learns first: it needs no bank and no pixels.

@@ -42,6 +42,10 @@ def join(rank, count, meeting):
     )
 
 
+def wait_for_all():
+    distributed.barrier()
+
+
 def average(weights, numbers):
     """Averages the gradients over all ranks, and a few numbers beside them, which it returns.
 

@@ -33,6 +33,8 @@ PITCHES = (35, 50, 65)  # espeak-ng's scale from 0 to 99
 BANK_FILE = "words.npz"
 GAP_RANGE_S = (0.06, 0.25)
 LEAD_RANGE_S = (0.0, 0.12)
+WORDS_MAX = 6  # in one training sound: many words for few tokens
+WORDS_ASKED_MAX = 3  # in the evaluation
 QUIET = 250  # of 32,768: what is softer at the ends of a word is cut off
 
 TONE_RANGE_HZ = (250, 1600)
@@ -129,8 +131,9 @@ def finished(samples, rng):
 
 
 def ask_words(bank, rng, split, count=None):
-    """One to three words; the questions ask for them as they were said."""
-    words = [rng.choice(WORDS) for _ in range(count or rng.choice([1, 1, 2, 2, 3]))]
+    """Some words; the questions ask for them as they were said."""
+    most = WORDS_MAX if split == TRAIN else WORDS_ASKED_MAX
+    words = [rng.choice(WORDS) for _ in range(count or rng.randint(1, most))]
     if rng.random() < 0.4:
         words = [rng.choice(DIGITS) for _ in words]
     sound = bank.say(words, rng, split)
@@ -231,9 +234,9 @@ def messages(sound, question, answer, rng):
 
 def conversation(bank, rng, split=TRAIN):
     kind = rng.random()
-    if kind < 0.6:
+    if kind < 0.7:
         return messages(*ask_words(bank, rng, split), rng)
-    if kind < 0.8:
+    if kind < 0.83:
         return messages(*ask_about_words(bank, rng, split), rng)
     return messages(*ask_tones(rng, split), rng)
 

@@ -36,6 +36,7 @@ CONTROL_TOKENS = {
     105: "<|turn>",
     TURN_END: "<turn|>",
 }
+USER_DEFINED = (48, 49, TOOL_RESPONSE, 51, 52, 100, 101)  # what a parser of answers looks for
 FIRST_NEWLINE_RUN = 107  # 107..137: 1 to 31 newlines
 FIRST_SPACE_RUN = 138  # 138..167: 2 to 31 spaces
 FIRST_BYTE = 238  # 238..493: <0x00> to <0xFF>
