@@ -32,6 +32,10 @@ class Batch:
     patch_positions: torch.Tensor  # int64, [patches, 2]: (x, y)
     frames: torch.Tensor  # float32, [frames, 640], of all sounds in order
 
+    def to(self, device):
+        values = (getattr(self, field.name).to(device) for field in dataclasses.fields(self))
+        return Batch(*values)
+
 
 @dataclasses.dataclass
 class Encoded:
@@ -189,8 +193,8 @@ def masks(batch, window, dtype):
     A token sees earlier ones of its own conversation, and itself; on sliding layers those of the
     window alone, and later ones of its own picture.
     """
-    length = batch.tokens.shape[1]
-    query, key = torch.arange(length)[:, None], torch.arange(length)[None, :]
+    place = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+    query, key = place[:, None], place[None, :]
     same = batch.documents[:, :, None] == batch.documents[:, None, :]
     full = same & (key <= query)
     # A padding token sees all earlier padding; what it computes is never used.
@@ -204,4 +208,5 @@ def masks(batch, window, dtype):
 
 def additive(allowed, dtype):
     lowest = torch.finfo(dtype).min / 2
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, lowest)[:, None]
+    zeros = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return zeros.masked_fill_(~allowed, lowest)[:, None]

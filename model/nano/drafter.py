@@ -99,12 +99,12 @@ class Seen:
 
 def before(batch, window):
     """Keys before the newest token: all, or window + 1 of them, as the reference has it."""
-    length = batch.tokens.shape[1]
-    query, key = torch.arange(length)[:, None], torch.arange(length)[None, :]
+    place = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+    query, key = place[:, None], place[None, :]
     same = batch.documents[:, :, None] == batch.documents[:, None, :]
     full = same & (key < query)
     # The first token of a row has nothing before it: it sees itself, and is never learned.
-    full |= torch.eye(length, dtype=torch.bool) & ~full.any(-1, keepdim=True)
+    full |= (key == query) & ~full.any(-1, keepdim=True)
     sliding = full & (key >= query - 1 - window)
     return {
         "full_attention": batches.additive(full, torch.float32),

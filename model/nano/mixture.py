@@ -15,15 +15,13 @@ from conversation import Conversation
 
 # task -> share of conversations in rows of each length
 SHORT = {
-    "text": 3,
+    "text": 4,
     "memory": 1.5,
     "system prompt": 1.5,
     "thinking": 1.5,
-    "tools": 4,
-    "tools with thinking": 1,
-    "picture": 2.5,
-    "two pictures": 0.4,
-    "sound": 10,
+    "picture": 6,
+    "two pictures": 1.2,
+    "sound": 12,
 }
 LONG = {
     "text": 0.5,
@@ -33,7 +31,7 @@ LONG = {
     "clip": 5,
     "two pictures": 1,
 }
-# What a model learns first: it needs no bank and no pixels.
+# What a drafter is trained on.
 TEXT_ONLY = {"text": 7, "memory": 2, "system prompt": 1.5, "thinking": 1.5}
 # One minute in a test: everything but sounds, which need espeak-ng.
 SMOKE = {"text": 7, "picture": 1, "memory": 1}

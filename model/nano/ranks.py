@@ -7,6 +7,7 @@ most of the time; processes that meet once a step do not.
 import datetime
 import os
 import pathlib
+import shutil
 import tempfile
 
 import torch
@@ -42,6 +43,11 @@ def join(rank, count, meeting):
     )
 
 
+def leave(meeting):
+    distributed.destroy_process_group()
+    shutil.rmtree(meeting, ignore_errors=True)
+
+
 def wait_for_all():
     distributed.barrier()
 
@@ -54,6 +60,10 @@ def average(weights, numbers):
     gradients = [
         torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights
     ]
+    if distributed.get_world_size() == 1:
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        return numbers
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [torch.tensor(numbers)])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()

@@ -28,9 +28,8 @@ import warm_start
 # (rows, tokens in a row): three steps in four take short rows; the fourth lets clips and tools in.
 SHORT_ROWS = (24, 256)
 LONG_ROWS = (12, 512)
-LONG_EVERY = 10**9
+LONG_EVERY = 4
 SMOKE_ROWS = (8, 256)  # small, so that a busy machine too gets dozens of steps into its minute
-TEXT_SHARE = 0.2  # of the budget, at its start, in which a run from nothing takes text alone
 
 MUON_RATE = 0.02
 ADAM_RATE = 0.003
@@ -52,6 +51,7 @@ def main():
         sounds.prepare(arguments.data or folder, show_words)
     meeting = ranks.start_others(arguments.processes, run_rank, arguments)
     run = run_rank(0, arguments.processes, meeting, arguments)
+    ranks.leave(meeting)
     checkpoint.export(run.model, folder / "model")
     progress(f"exported to {folder / 'model'}\n")
     if arguments.smoke:
@@ -83,7 +83,14 @@ def parse_arguments():
     parser.add_argument(
         "--start_from", help="GGUF file of an earlier facet-nano whose text weights are the start"
     )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of all processes")
+    parser.add_argument(
+        "--loaders",
+        type=int,
+        default=0,
+        help="processes that make batches ahead; a GPU needs one for each core",
+    )
     parser.add_argument(
         "--processes", type=int, default=1, help="that share the rows of a step; see ranks.py"
     )
@@ -110,6 +117,12 @@ def parse_arguments():
         parser.error(f"--minutes {arguments.minutes}: must be above 0 and at most 10000")
     if not 1 <= arguments.threads <= 1024:
         parser.error(f"--threads {arguments.threads}: must be 1 to 1024")
+    if arguments.device not in ("cpu", "cuda"):
+        parser.error(f"--device {arguments.device}: must be cpu or cuda")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no GPU")
+    if not 0 <= arguments.loaders <= 256:
+        parser.error(f"--loaders {arguments.loaders}: must be 0 to 256")
     if not 1 <= arguments.processes <= arguments.threads:
         parser.error(f"--processes {arguments.processes}: must be 1 to --threads")
     if arguments.start_from and not os.path.isfile(arguments.start_from):
@@ -146,11 +159,10 @@ class Run:
         self.smoke = arguments.smoke
         self.budget_s = 60 * arguments.minutes
         self.model = checkpoint.new_model(arguments.seed)
-        self.model.train()
-        self.text_share = TEXT_SHARE
+        self.device = arguments.device
+        self.model.to(self.device).train()
         if arguments.start_from:
             count = warm_start.load(self.model, arguments.start_from)
-            self.text_share = 0.0
             self.progress(f"{count} tensors taken from {arguments.start_from}\n")
         # The head runs on answer tokens alone, and the embedders on what a batch has of media. Their
         # number changes from batch to batch, so the body alone is compiled.
@@ -160,6 +172,7 @@ class Run:
         self.optimizers = make_optimizers(self.model)
         bank = None if arguments.smoke else sounds.Bank(arguments.data or folder)
         self.packer = batches.Packer(arguments.seed, mixture.Mixture(bank))
+        self.loader_count = arguments.loaders
         self.step = 0
         self.first_step = 0  # of this process
         self.elapsed_s = 0.0
@@ -168,7 +181,7 @@ class Run:
     def resume(self):
         if not self.state_path.exists():
             return
-        state = torch.load(self.state_path, weights_only=True)
+        state = torch.load(self.state_path, map_location=self.device, weights_only=True)
         if state["seed"] != self.seed:
             sys.exit(
                 f"train.py: {self.state_path} was made with --seed {state['seed']}; "
@@ -197,9 +210,10 @@ class Run:
     def train(self):
         self.compile_in_turn()
         saved_at_s = self.elapsed_s
+        loader = self.batches_from(self.step)
         while self.elapsed_s < self.budget_s:
             started = time.monotonic()
-            loss, seconds = self.train_step(started)
+            loss, seconds = self.train_step(next(loader), started)
             self.losses.append(loss)
             self.step += 1
             self.elapsed_s += seconds
@@ -216,19 +230,27 @@ class Run:
 
     def compile_in_turn(self):
         """Rank 0 compiles; the others find the result on disk."""
-        (row_count, length), shares = self.row_plan()
         for rank in range(self.rank_count):
             if rank == self.rank:
-                batch = self.packer.batch(0, row_count // self.rank_count, length, shares)
-                self.loss(batch).backward()
+                self.loss(next(self.batches_from(self.step))).backward()
                 self.model.zero_grad(set_to_none=True)
             ranks.wait_for_all()
 
-    def train_step(self, started):
+    def batches_from(self, step):
+        """Endless batches, made ahead by --loaders processes."""
+        ahead = 4 if self.loader_count else None
+        return iter(
+            torch.utils.data.DataLoader(
+                Rows(self.packer, self.rank, self.rank_count, self.smoke),
+                batch_size=None,
+                sampler=range(step, sys.maxsize),
+                num_workers=self.loader_count,
+                prefetch_factor=ahead,
+            )
+        )
+
+    def train_step(self, batch, started):
         """(loss, seconds), both the means over all ranks, so that all agree on when to stop."""
-        (row_count, length), shares = self.row_plan()
-        index = self.step * self.rank_count + self.rank
-        batch = self.packer.batch(index, row_count // self.rank_count, length, shares)
         self.set_rates()
         loss = self.loss(batch)
         loss.backward()
@@ -239,19 +261,10 @@ class Run:
             optimizer.zero_grad(set_to_none=True)
         return numbers
 
-    def row_plan(self):
-        """(rows and tokens of a row, shares of the tasks)"""
-        if self.smoke:
-            return SMOKE_ROWS, mixture.SMOKE
-        if self.elapsed_s < self.text_share * self.budget_s:
-            return SHORT_ROWS, mixture.TEXT_ONLY
-        if self.step % LONG_EVERY == LONG_EVERY - 1:
-            return LONG_ROWS, mixture.LONG
-        return SHORT_ROWS, mixture.SHORT
-
     def loss(self, batch):
+        batch = batch.to(self.device)
         text_config = self.model.config.text_config
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16):
             hidden = self.body(
                 inputs_embeds=batches.embeddings(self.model, batch),
                 position_ids=batch.positions,
@@ -285,6 +298,29 @@ class Run:
     def progress(self, text):
         if self.rank == 0:
             progress(text)
+
+
+class Rows(torch.utils.data.Dataset):
+    """Step number -> this rank's part of the step's batch."""
+
+    def __init__(self, packer, rank, rank_count, smoke):
+        self.packer = packer
+        self.rank, self.rank_count = rank, rank_count
+        self.smoke = smoke
+
+    def __getitem__(self, step):
+        (row_count, length), shares = row_plan(step, self.smoke)
+        index = step * self.rank_count + self.rank
+        return self.packer.batch(index, row_count // self.rank_count, length, shares)
+
+
+def row_plan(step, smoke):
+    """(rows and tokens of a row, shares of the tasks)"""
+    if smoke:
+        return SMOKE_ROWS, mixture.SMOKE
+    if step % LONG_EVERY == LONG_EVERY - 1:
+        return LONG_ROWS, mixture.LONG
+    return SHORT_ROWS, mixture.SHORT
 
 
 def make_optimizers(model):

@@ -44,9 +44,12 @@ def main():
         sys.exit(f"train_drafter.py: --output {folder}: {problem}")
     asked = reference.Reference(arguments.target)
     asked.model.requires_grad_(False)
+    asked.model.to(arguments.device)
     run = DrafterRun(asked.model, folder, arguments)
     run.resume()
     run.train()
+    asked.model.to("cpu")
+    run.drafter.to("cpu")
     export(run.drafter, folder / "assistant")
     print_accepted(run.drafter, asked, arguments)
 
@@ -58,12 +61,15 @@ def parse_arguments():
     parser.add_argument("--target", required=True, help="Hugging Face folder of the trained model")
     parser.add_argument("--output", required=True, help="folder for state and export")
     parser.add_argument("--minutes", type=float, default=10, help="training time in all")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--count", type=int, default=20, help="questions of each task to count on")
     arguments = parser.parse_args()
     if not os.path.isdir(arguments.target):
         parser.error(f"--target {arguments.target}: no such folder")
+    if arguments.device not in ("cpu", "cuda"):
+        parser.error(f"--device {arguments.device}: must be cpu or cuda")
     if not 0 < arguments.minutes <= 10_000:
         parser.error(f"--minutes {arguments.minutes}: must be above 0 and at most 10000")
     if not 1 <= arguments.threads <= 1024:
@@ -78,7 +84,8 @@ class DrafterRun:
         self.target = target
         self.state_path = folder / "drafter.pt"
         self.budget_s = 60 * arguments.minutes
-        self.drafter = drafter.new_drafter(arguments.seed)
+        self.device = arguments.device
+        self.drafter = drafter.new_drafter(arguments.seed).to(self.device)
         table = self.drafter.model.embed_tokens.weight
         weights = list(self.drafter.parameters())
         matrices = [weight for weight in weights if weight.ndim == 2 and weight is not table]
@@ -95,7 +102,7 @@ class DrafterRun:
     def resume(self):
         if not self.state_path.exists():
             return
-        state = torch.load(self.state_path, weights_only=True)
+        state = torch.load(self.state_path, map_location=self.device, weights_only=True)
         self.drafter.load_state_dict(state["drafter"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -116,7 +123,7 @@ class DrafterRun:
             started = time.monotonic()
             batch = self.packer.batch(self.step, *ROWS, mixture.TEXT_ONLY)
             scale = train.rate_scale(self.step, self.elapsed_s / self.budget_s)
-            loss = drafter.loss(self.drafter, self.target, batch)
+            loss = drafter.loss(self.drafter, self.target, batch.to(self.device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.drafter.parameters(), 1.0)
             for optimizer, rate in zip(self.optimizers, (MUON_RATE, ADAM_RATE), strict=True):

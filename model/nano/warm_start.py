@@ -36,7 +36,7 @@ def load(model, path):
     taken = 0
     with torch.no_grad():
         for tensor in reader.tensors:
-            values = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+            values = torch.tensor(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
             if tensor.name == "token_embd.weight":
                 pieces = reader.fields["tokenizer.ggml.tokens"].contents()
                 copy_rows(parameters["embed_tokens.weight"], values, pieces)
@@ -59,7 +59,7 @@ def parameter_name(name):
 
 
 def copy_rows(target, values, pieces):
-    row_of = {piece: row for row, piece in enumerate(pieces) if not piece.startswith("<unused")}
+    row_of = {piece: row for row, piece in enumerate(pieces)}
     for row, piece in enumerate(vocabulary.vocabulary()):
         if piece in row_of:
             target[row] = values[row_of[piece]]
