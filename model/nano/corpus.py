@@ -355,7 +355,9 @@ def draw_date_offset(rng):
 def draw_sorting(rng):
     """Three words with different first letters."""
     while True:
-        found = [made_up_word(rng) if rng.random() < 0.3 else rng.choice(words.WORDS) for _ in "abc"]
+        found = [
+            made_up_word(rng) if rng.random() < 0.3 else rng.choice(words.WORDS) for _ in range(3)
+        ]
         if len({word[0] for word in found}) == 3:
             fields = dict(zip(("a", "b", "c"), found))
             return fields, ", ".join(sorted(found)) + "."
@@ -1088,8 +1090,8 @@ WEIGHTS = {
     "spelling": 14,
     "days": 8,
     "months": 7,
-    "dates": 14,
-    "sorting": 14,
+    "dates": 20,
+    "sorting": 20,
     "conversion": 16,
     "capitals": 10,
     "counting": 16,

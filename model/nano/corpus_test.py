@@ -160,7 +160,8 @@ class CorpusTest(unittest.TestCase):
             count, day, month, later_day, later_month = match.groups()
             start = datetime.date(2023, month_of[month], int(day))
             later = start + datetime.timedelta(days=int(count))
-            self.assertEqual((later.day, later.month), (int(later_day), month_of[later_month]), item)
+            told = (int(later_day), month_of[later_month])
+            self.assertEqual((later.day, later.month), told, item)
 
     # Given three words to sort, expect those of the question in alphabetical order.
     def test_sorted_words_are_in_order(self):

@@ -1,7 +1,7 @@
 """The drafter of facet-nano: four small layers that read the target's keys and values.
 
-One step takes the newest token and the target's hidden state before it, and gives the next token and
-a state for the next step. All steps of a round read the same keys and values, those before the
+One step takes the newest token and the target's hidden state before it, and gives the next token
+and a state for the next step. All steps of a round read the same keys and values, those before the
 newest token, at the position of the newest token.
 """
 
@@ -17,7 +17,7 @@ STORING_LAYERS = {"sliding_attention": -2, "full_attention": -1}  # the last of 
 
 
 def allow_shared_layers():
-    """transformers 5.23 refuses a model all of whose layers read another model's keys and values."""
+    """transformers 5.23 refuses a model that reads another's keys and values in all its layers."""
     own = Gemma4UnifiedTextConfig.kv_sharing_modes.fget
 
     def modes(config):
@@ -160,7 +160,9 @@ def accepted(drafter, target, batch):
                 position += 1
                 continue
             right = 0
-            while right < DRAFT_COUNT and int(drafts[right][row, position]) == labels[position + right]:
+            for draft in drafts:
+                if int(draft[row, position]) != labels[position + right]:
+                    break
                 right += 1
             counts.append(right)
             position += right + 1

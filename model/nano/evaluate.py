@@ -30,6 +30,10 @@ REQUEST_TIMEOUT_S = 120
 WRONG_SHOWN = 3
 
 
+class Refused(Exception):
+    """The endpoint answered 400."""
+
+
 def main():
     arguments = parse_arguments()
     bank = None
@@ -37,8 +41,12 @@ def main():
         sounds.prepare(arguments.data)
         bank = sounds.Bank(arguments.data)
     found = [
-        row for name in arguments.tasks for row in tasks.make(name, arguments.count, arguments.seed, bank)
+        row
+        for name in arguments.tasks
+        for row in tasks.make(name, arguments.count, arguments.seed, bank)
     ]
+    if arguments.endpoint:
+        found = [row for row in found if endpoint_takes(arguments, *row)]
     conversations = [case.conversation for _, _, cases in found for case in cases]
     answer = endpoint_answers if arguments.endpoint else reference_answers
     rows = score(found, answer(arguments, conversations))
@@ -57,7 +65,7 @@ def parse_arguments():
         "--endpoint", help="address of a running cluster, such as http://127.0.0.1:9379"
     )
     parser.add_argument("--count", type=int, default=200, help="questions for each task and split")
-    parser.add_argument("--tasks", help="comma-separated tasks; default: all that the source takes")
+    parser.add_argument("--tasks", help="tasks with ; between; default: all that the source takes")
     parser.add_argument("--data", default=".", help="folder of the spoken words; made if missing")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -82,6 +90,18 @@ def reference_answers(arguments, conversations):
 
     show = progress_of(len(conversations))
     return Reference(arguments.folder).answers(conversations, TOKEN_COUNT_MAX, show)
+
+
+def endpoint_takes(arguments, name, split, cases):
+    """Whether the endpoint takes the first question of a task; says so where it does not."""
+    base = arguments.endpoint.rstrip("/")
+    model = request_json(base + "/v1/models")["data"][0]["id"]
+    try:
+        ask(base, model, cases[0].conversation)
+    except Refused as error:
+        sys.stderr.write(f"{name}, {split}: left out, the endpoint says: {error}\n")
+        return False
+    return True
 
 
 def endpoint_answers(arguments, conversations):
@@ -166,7 +186,10 @@ def request_json(url, body=None):
         with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        sys.exit(f"evaluate.py: {url}: {error.code} {error.read(500).decode(errors='replace')}")
+        text = error.read(500).decode(errors="replace")
+        if error.code == 400:
+            raise Refused(text) from error
+        sys.exit(f"evaluate.py: {url}: {error.code} {text}")
     except OSError as error:
         sys.exit(f"evaluate.py: {url}: {error}")
 

@@ -1,6 +1,6 @@
 """Tests of the evaluation's arithmetic, and of its endpoint mode against a server on the loopback.
 
-Plain Python.
+Needs numpy.
 """
 
 import argparse
@@ -9,8 +9,11 @@ import json
 import threading
 import unittest
 
-import evaluate
-import tasks
+try:
+    import evaluate
+    import tasks
+except ImportError as error:
+    raise unittest.SkipTest(f"the evaluation needs numpy: {error}") from error
 from answers import Answer
 from conversation import Case, Conversation
 
@@ -42,7 +45,34 @@ class AnswersEverythingWithBye(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class RefusesPictures(AnswersEverythingWithBye):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"image_url" in body:
+            self.send_response(400)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+        else:
+            self.reply({"choices": [{"message": {"role": "assistant", "content": "Goodbye!"}}]})
+
+
 class EvaluateTest(unittest.TestCase):
+    # Given a server that refuses pictures, expect their tasks to be left out and others to stay.
+    def test_refused_tasks_are_left_out(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), RefusesPictures)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            arguments = argparse.Namespace(endpoint=f"http://127.0.0.1:{server.server_port}")
+            for name, taken in (("picture: count", False), ("memory", True)):
+                row = tasks.make(name, 1, seed=1, bank=None)[0]
+                self.assertEqual(evaluate.endpoint_takes(arguments, *row), taken)
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
     # Given known proportions, expect Wilson's interval as published tables have it.
     def test_interval(self):
         self.assertEqual(evaluate.interval(0, 0), (0.0, 100.0))

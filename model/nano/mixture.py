@@ -31,6 +31,14 @@ LONG = {
     "clip": 5,
     "two pictures": 1,
 }
+TEXT = {
+    "text": 4,
+    "memory": 2,
+    "system prompt": 2,
+    "thinking": 2,
+    "tools": 3.5,
+    "tools with thinking": 0.7,
+}
 # What a drafter is trained on.
 TEXT_ONLY = {"text": 7, "memory": 2, "system prompt": 1.5, "thinking": 1.5}
 # One minute in a test: everything but sounds, which need espeak-ng.

@@ -141,7 +141,8 @@ def named(items):
         if sum(other.shape == item.shape for other in items) == 1:
             found.append((item.shape, item))
         full = f"{item.colour} {item.shape}"
-        if len(items) > 1 and sum((i.shape, i.colour) == (item.shape, item.colour) for i in items) == 1:
+        alike = [other for other in items if (other.shape, other.colour) == (item.shape, item.colour)]
+        if len(items) > 1 and len(alike) == 1:
             found.append((full, item))
     return found
 
@@ -247,7 +248,8 @@ def ask_presence(items, rng):
     item = rng.choice(items)
     shape, colour = item.shape, item.colour
     if rng.random() < 0.5:
-        shape, colour = rng.choice([(rng.choice(SHAPES), colour), (shape, rng.choice(list(COLOURS)))])
+        near = [(rng.choice(SHAPES), colour), (shape, rng.choice(list(COLOURS)))]
+        shape, colour = rng.choice(near)
     there = any((i.shape, i.colour) == (shape, colour) for i in items)
     templates = ["Is there {}?", "Do you see {}?", "Does the picture show {}?"]
     return rng.choice(templates).format(article(f"{colour} {shape}")), "Yes." if there else "No."

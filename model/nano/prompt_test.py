@@ -77,7 +77,7 @@ class PromptTest(unittest.TestCase):
             ["<|channel>thought\nNow I know.\n<channel|>It is sunny.<turn|>"],
         )
 
-    # Given thinking and a finished turn, expect that its answer is not learned: no thought is there.
+    # Given thinking and a finished turn, expect that its answer is not learned: it has no thought.
     def test_thinking_does_not_learn_finished_turns(self):
         messages = [ASKED, ANSWERED, ASKED, ANSWERED]
         self.assertEqual(len(learned(Conversation(messages, thinking=True))), 1)

@@ -43,7 +43,7 @@ TONE_RATIO_MIN = 1.25
 
 
 def voice_split(voice, speed, pitch):
-    """TRAIN, UNSEEN (the voice is trained at other speeds and pitches) or REWORDED (a new voice)."""
+    """TRAIN, UNSEEN (a trained voice at another speed and pitch) or REWORDED (a new voice)."""
     if voice in NEW_VOICES:
         return REWORDED
     return UNSEEN if held_out("voice", voice, speed, pitch) else TRAIN
@@ -225,7 +225,7 @@ def tones(frequencies, rng):
 
 
 def messages(sound, question, answer, rng):
-    """The sound mostly stands behind the question, as Gemma's makers advise; or it is all there is."""
+    """The sound mostly stands behind the question, as Gemma's makers advise, or alone."""
     part = {"type": "audio", "audio": sound}
     if not question:
         return [{"role": "user", "content": [part]}, {"role": "assistant", "content": answer}]

@@ -29,8 +29,8 @@ def rngs(count):
 
 
 class PicturesTest(unittest.TestCase):
-    # Given training scenes, expect none of the held-out items; given those of the evaluation, expect
-    # one at least.
+    # Given training scenes, expect none of the held-out items; given those of the evaluation,
+    # expect one at least.
     def test_held_out_items(self):
         for rng in rngs(300):
             self.assertFalse(any(item.held_out for item in pictures.scene(rng, TRAIN)))
@@ -42,7 +42,8 @@ class PicturesTest(unittest.TestCase):
             item = pictures.Item("square", "blue", rng.randrange(3), rng.randrange(3))
             pixels = pictures.draw([item], rng).pixels.astype(int)
             height, width = pixels.shape[:2]
-            centre = pixels[int(height * (item.row + 0.5) / 3), int(width * (item.column + 0.5) / 3)]
+            down, across = height * (item.row + 0.5) / 3, width * (item.column + 0.5) / 3
+            centre = pixels[int(down), int(across)]
             self.assertGreater(centre[2], centre[0] + 60)
             self.assertLess(abs(pixels[0, 0, 2] - pixels[0, 0, 0]), 80)
 
@@ -208,7 +209,8 @@ class TasksTest(unittest.TestCase):
     # Given a case with history, expect finished turns and an open question last.
     def test_history_ends_with_an_open_question(self):
         for case in tasks.make(tasks.HISTORY, 50, SEED, None)[0][2]:
-            roles = [item["role"] for item in case.conversation.messages if item["role"] != "system"]
+            roles = [item["role"] for item in case.conversation.messages]
+            roles = roles[roles[0] == "system" :]
             self.assertEqual(roles, (["user", "assistant"] * 4)[: len(roles)])
             self.assertIn(len(roles), (3, 5, 7))
 

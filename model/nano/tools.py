@@ -41,7 +41,8 @@ DISTRACTORS = [
     tool("stock", "The price of a stock", stock=STRING),
 ]
 
-CITIES = list(words.CAPITALS.values()) + """Hamburg Munich Lyon Milan Porto Seville Krakow Leeds
+CITIES = list(words.CAPITALS.values()) + """
+Hamburg Munich Lyon Milan Porto Seville Krakow Leeds
 Boston Chicago Denver Dallas Seattle Osaka Mumbai Lagos Perth Sydney Geneva Zurich Basel Bergen
 Malmo Turin Naples Bremen Toronto Quebec Lima Cusco Izmir""".split()
 SKIES = "sunny cloudy rainy windy foggy stormy snowy clear".split()
@@ -178,7 +179,12 @@ def several_calls(rng, split):
     uses = [draw(name, rng, split) for name in names]
     joined = " and ".join(use.many for use in uses)
     question = rng.choice(
-        [f"What is {joined}?", f"Tell me {joined}.", f"I want to know {joined}.", f"Give me {joined}."]
+        [
+            f"What is {joined}?",
+            f"Tell me {joined}.",
+            f"I want to know {joined}.",
+            f"Give me {joined}.",
+        ]
     )
     return declared(rng, set(names)), question, uses
 

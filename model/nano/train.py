@@ -29,6 +29,7 @@ import warm_start
 SHORT_ROWS = (24, 256)
 LONG_ROWS = (12, 512)
 LONG_EVERY = 4
+TEXT_ROWS = (16, 384)
 SMOKE_ROWS = (8, 256)  # small, so that a busy machine too gets dozens of steps into its minute
 
 MUON_RATE = 0.02
@@ -47,7 +48,7 @@ def main():
     problem = folder_problem(folder, arguments.smoke)
     if problem:
         sys.exit(f"train.py: --output {folder}: {problem}")
-    if not arguments.smoke:
+    if needs_words(arguments):
         sounds.prepare(arguments.data or folder, show_words)
     meeting = ranks.start_others(arguments.processes, run_rank, arguments)
     run = run_rank(0, arguments.processes, meeting, arguments)
@@ -82,6 +83,15 @@ def parse_arguments():
     parser.add_argument("--data", help="folder of the spoken words; default: the --output folder")
     parser.add_argument(
         "--start_from", help="GGUF file of an earlier facet-nano whose text weights are the start"
+    )
+    parser.add_argument(
+        "--text_only", action="store_true", help="leave pictures, sounds and clips for a later run"
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=1.0,
+        help="factor of the learning rates; 0.4 keeps what --start_from knows",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of all processes")
@@ -125,6 +135,8 @@ def parse_arguments():
         parser.error(f"--loaders {arguments.loaders}: must be 0 to 256")
     if not 1 <= arguments.processes <= arguments.threads:
         parser.error(f"--processes {arguments.processes}: must be 1 to --threads")
+    if not 0 < arguments.rate <= 10:
+        parser.error(f"--rate {arguments.rate}: must be above 0 and at most 10")
     if arguments.start_from and not os.path.isfile(arguments.start_from):
         parser.error(f"--start_from {arguments.start_from}: no such file")
     return arguments
@@ -164,13 +176,15 @@ class Run:
         if arguments.start_from:
             count = warm_start.load(self.model, arguments.start_from)
             self.progress(f"{count} tensors taken from {arguments.start_from}\n")
-        # The head runs on answer tokens alone, and the embedders on what a batch has of media. Their
-        # number changes from batch to batch, so the body alone is compiled.
+        # The head runs on answer tokens alone, and the embedders on what a batch has of media.
+        # Their number changes from batch to batch, so the body alone is compiled.
         body = self.model.model.language_model
         self.body = body if arguments.no_compile else torch.compile(body, dynamic=False)
         self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizers = make_optimizers(self.model)
-        bank = None if arguments.smoke else sounds.Bank(arguments.data or folder)
+        bank = sounds.Bank(arguments.data or folder) if needs_words(arguments) else None
+        self.plan = "smoke" if arguments.smoke else "text" if arguments.text_only else "all"
+        self.rate = arguments.rate
         self.packer = batches.Packer(arguments.seed, mixture.Mixture(bank))
         self.loader_count = arguments.loaders
         self.step = 0
@@ -241,7 +255,7 @@ class Run:
         ahead = 4 if self.loader_count else None
         return iter(
             torch.utils.data.DataLoader(
-                Rows(self.packer, self.rank, self.rank_count, self.smoke),
+                Rows(self.packer, self.rank, self.rank_count, self.plan),
                 batch_size=None,
                 sampler=range(step, sys.maxsize),
                 num_workers=self.loader_count,
@@ -281,7 +295,7 @@ class Run:
         scale = rate_scale(self.step - self.first_step, self.elapsed_s / self.budget_s)
         for optimizer, rate in zip(self.optimizers, (MUON_RATE, ADAM_RATE), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate * scale
+                group["lr"] = rate * scale * self.rate
 
     def report(self):
         recent = self.losses[-20:]
@@ -300,24 +314,30 @@ class Run:
             progress(text)
 
 
+def needs_words(arguments):
+    return not (arguments.smoke or arguments.text_only)
+
+
 class Rows(torch.utils.data.Dataset):
     """Step number -> this rank's part of the step's batch."""
 
-    def __init__(self, packer, rank, rank_count, smoke):
+    def __init__(self, packer, rank, rank_count, plan):
         self.packer = packer
         self.rank, self.rank_count = rank, rank_count
-        self.smoke = smoke
+        self.plan = plan
 
     def __getitem__(self, step):
-        (row_count, length), shares = row_plan(step, self.smoke)
+        (row_count, length), shares = row_plan(step, self.plan)
         index = step * self.rank_count + self.rank
         return self.packer.batch(index, row_count // self.rank_count, length, shares)
 
 
-def row_plan(step, smoke):
+def row_plan(step, plan):
     """(rows and tokens of a row, shares of the tasks)"""
-    if smoke:
+    if plan == "smoke":
         return SMOKE_ROWS, mixture.SMOKE
+    if plan == "text":
+        return TEXT_ROWS, mixture.TEXT
     if step % LONG_EVERY == LONG_EVERY - 1:
         return LONG_ROWS, mixture.LONG
     return SHORT_ROWS, mixture.SHORT

@@ -235,7 +235,8 @@ class CheckpointTest(unittest.TestCase):
             checkpoint.export(checkpoint.new_model(seed=2), folder)
             self.assertEqual([path.name for path in pathlib.Path(name).iterdir()], ["model"])
             loaded = checkpoint.Gemma4UnifiedForConditionalGeneration.from_pretrained(folder)
-            for layer, scalar in zip(loaded.model.language_model.layers, checkpoint.LAYER_SCALARS, strict=True):
+            layers = loaded.model.language_model.layers
+            for layer, scalar in zip(layers, checkpoint.LAYER_SCALARS, strict=True):
                 self.assertEqual(layer.layer_scalar.item(), scalar)
             expected = checkpoint.new_model(seed=2).model.language_model.embed_tokens.weight
             found = loaded.model.language_model.embed_tokens.weight
