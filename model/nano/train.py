@@ -35,6 +35,7 @@ SMOKE_ROWS = (8, 256)  # small, so that a busy machine too gets dozens of steps 
 MUON_RATE = 0.02
 ADAM_RATE = 0.003
 WARM_UP_STEPS = 50
+SMOKE_WARM_UP_STEPS = 8
 DECAY_SHARE = 0.35  # of the budget, at its end, over which the rate falls to zero
 SAVE_EVERY_S = 50
 STATE_FILE = "state.pt"
@@ -292,7 +293,9 @@ class Run:
         return torch.nn.functional.cross_entropy(logits, batch.labels[learned])
 
     def set_rates(self):
-        scale = rate_scale(self.step - self.first_step, self.elapsed_s / self.budget_s)
+        warm_up_steps = SMOKE_WARM_UP_STEPS if self.smoke else WARM_UP_STEPS
+        done = self.elapsed_s / self.budget_s
+        scale = rate_scale(self.step - self.first_step, done, warm_up_steps)
         for optimizer, rate in zip(self.optimizers, (MUON_RATE, ADAM_RATE), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale * self.rate
@@ -355,13 +358,13 @@ def make_optimizers(model):
     ]
 
 
-def rate_scale(step, done):
+def rate_scale(step, done, warm_up_steps=WARM_UP_STEPS):
     """Warm-up, a flat stretch, then a straight fall to zero at the end of the budget.
 
     `step` counts from the start of the process: a larger budget raises the rate of a finished run
     again, and the optimisers' averages, small by then, must not make the weights jump.
     """
-    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+    warm_up = min(1.0, (step + 1) / warm_up_steps)
     decay = min(1.0, (1.0 - done) / DECAY_SHARE)
     return max(0.0, warm_up * decay)
 
