@@ -6,14 +6,27 @@ import pathlib
 import shutil
 
 import torch
-from transformers import Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
+from transformers import (
+    Gemma4UnifiedAssistantConfig,
+    Gemma4UnifiedAudioConfig,
+    Gemma4UnifiedConfig,
+    Gemma4UnifiedForConditionalGeneration,
+    Gemma4UnifiedTextConfig,
+    Gemma4UnifiedVisionConfig,
+)
 from transformers.utils import logging
 
+import media
 import vocabulary
 
 logging.disable_progress_bar()
 
 TOKEN_COUNT_MAX = 4096
+HIDDEN_SIZE = 256
+WINDOW = 512
+KV_HEADS, KV_HEADS_FULL = 2, 1  # of sliding and of full layers
+HEAD_SIZE, HEAD_SIZE_FULL = 64, 128
+ASSISTANT_HIDDEN_SIZE = 128
 
 # Gemma 4 12B trains one scalar a layer. Ours are fixed, differ from 1 and are exact in bfloat16, so
 # that a server that forgets them, or takes them in the wrong order, answers nonsense.
@@ -25,25 +38,51 @@ CHAT_TEMPLATE = (
 
 
 def config():
-    """12B's structure in 5.1 million parameters.
+    """12B's structure in 7.4 million parameters.
 
-    All matrix rows are multiples of 256, the largest quantised block.
+    All matrix rows are multiples of 128, so that blocks of 32 fit everywhere.
     """
-    return Gemma4UnifiedTextConfig(
-        vocab_size=vocabulary.VOCABULARY_SIZE,
-        hidden_size=256,
+    return Gemma4UnifiedConfig(
+        text_config=text_config(),
+        vision_config=Gemma4UnifiedVisionConfig(
+            mm_embed_dim=HIDDEN_SIZE,
+            mm_posemb_size=280,  # patches of one side of a picture with Gemma's default budget
+            output_proj_dims=HIDDEN_SIZE,
+        ),
+        audio_config=Gemma4UnifiedAudioConfig(audio_embed_dim=media.SAMPLES_PER_FRAME),
+        boi_token_id=vocabulary.BEGIN_OF_IMAGE,
+        eoi_token_id=vocabulary.END_OF_IMAGE,
+        image_token_id=vocabulary.IMAGE,
+        video_token_id=vocabulary.VIDEO,
+        boa_token_id=vocabulary.BEGIN_OF_AUDIO,
+        eoa_token_index=vocabulary.END_OF_AUDIO,
+        audio_token_id=vocabulary.AUDIO,
+        tie_word_embeddings=True,
+    )
+
+
+def text_config():
+    return decoder_config(
+        hidden_size=HIDDEN_SIZE,
         intermediate_size=768,
         num_hidden_layers=6,
         layer_types=["sliding_attention"] * 5 + ["full_attention"],
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_global_key_value_heads=1,
-        head_dim=64,
-        global_head_dim=128,
-        attention_k_eq_v=True,
-        sliding_window=128,
-        max_position_embeddings=TOKEN_COUNT_MAX,
         final_logit_softcapping=30.0,
+    )
+
+
+def decoder_config(**sizes):
+    """What the model and its drafter share: vocabulary, heads, positions, window."""
+    return Gemma4UnifiedTextConfig(
+        vocab_size=vocabulary.VOCABULARY_SIZE,
+        num_attention_heads=4,
+        num_key_value_heads=KV_HEADS,
+        num_global_key_value_heads=KV_HEADS_FULL,
+        head_dim=HEAD_SIZE,
+        global_head_dim=HEAD_SIZE_FULL,
+        attention_k_eq_v=True,
+        sliding_window=WINDOW,
+        max_position_embeddings=TOKEN_COUNT_MAX,
         rope_parameters={
             "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
             "full_attention": {
@@ -57,20 +96,42 @@ def config():
         pad_token_id=vocabulary.PAD,
         bos_token_id=vocabulary.BOS,
         eos_token_id=[vocabulary.EOS, vocabulary.TURN_END],
+        **sizes,
+    )
+
+
+def assistant_config():
+    """The drafter: a million parameters in four layers, with the target's heads and positions."""
+    return Gemma4UnifiedAssistantConfig(
+        backbone_hidden_size=HIDDEN_SIZE,
+        use_ordered_embeddings=False,
+        tie_word_embeddings=True,
+        text_config=decoder_config(
+            hidden_size=ASSISTANT_HIDDEN_SIZE,
+            intermediate_size=256,
+            num_hidden_layers=4,
+            layer_types=["sliding_attention"] * 3 + ["full_attention"],
+            num_kv_shared_layers=4,
+        ),
     )
 
 
 def new_model(seed):
     """Random weights.
 
-    Gemma does not divide scores by sqrt(head size): the key norm's weight starts out doing it.
+    Gemma does not divide scores by sqrt(head size): the key norm's weight starts out doing it. The
+    first norm of patches stays as it is (ones and zeros): training it would cost as much as all
+    layers do.
     """
     torch.manual_seed(seed)
-    model = Gemma4UnifiedForCausalLM._from_config(config(), attn_implementation="eager")
+    model = Gemma4UnifiedForConditionalGeneration._from_config(
+        config(), attn_implementation="eager"
+    )
     with torch.no_grad():
-        for layer, scalar in zip(model.model.layers, LAYER_SCALARS, strict=True):
+        for layer, scalar in zip(model.model.language_model.layers, LAYER_SCALARS, strict=True):
             layer.layer_scalar.fill_(scalar)
             layer.self_attn.k_norm.weight.fill_(layer.self_attn.head_dim**-0.5)
+    model.model.embed_vision.patch_ln1.requires_grad_(False)
     return model
 
 

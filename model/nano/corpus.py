@@ -336,6 +336,33 @@ def draw_month_length(rng):
     return {"month": name}, f"{name} has {days} days."
 
 
+def draw_date_offset(rng):
+    """Some days later, in a common year."""
+    month = rng.randrange(12)
+    name, length = words.MONTHS[month]
+    offset = rng.choice([1, 1, rng.randrange(2, 10)])
+    day = rng.randrange(1, length + 1)
+    if rng.random() < 0.5:  # often past the end of the month
+        day = rng.randrange(length - 9, length + 1)
+    later, later_name = day + offset, name
+    if later > length:
+        later, later_name = later - length, words.MONTHS[(month + 1) % 12][0]
+    days = "1 day" if offset == 1 else f"{offset} days"
+    fields = {"n": offset, "_days": days, "day": day, "month": name}
+    return fields, f"{days} after {day} {name} is {later} {later_name}."
+
+
+def draw_sorting(rng):
+    """Three words with different first letters."""
+    while True:
+        found = [
+            made_up_word(rng) if rng.random() < 0.3 else rng.choice(words.WORDS) for _ in range(3)
+        ]
+        if len({word[0] for word in found}) == 3:
+            fields = dict(zip(("a", "b", "c"), found))
+            return fields, ", ".join(sorted(found)) + "."
+
+
 def fixed(answer):
     """A form with one answer; its templates have no fields, or only such as vary the wording."""
     return lambda rng: ({}, answer)
@@ -883,6 +910,38 @@ KINDS = {
             WORDING,
         ),
     ],
+    "dates": [
+        Form(
+            draw_date_offset,
+            [
+                "What date is {_days} after {day} {month}?",
+                "Which date is {_days} after {day} {month}?",
+                "Today is {day} {month}. What date is it in {_days}?",
+                "If today is {day} {month}, what date is it in {_days}?",
+                "What date comes {_days} after {day} {month}?",
+                "{_days} after {day} {month}?",
+            ],
+            ["It is {day} {month}. Which date is {_days} later?"],
+            VALUES,
+        )
+    ],
+    "sorting": [
+        Form(
+            draw_sorting,
+            [
+                "Sort these words: {a}, {b}, {c}.",
+                "Sort {a}, {b}, {c}.",
+                "Sort the words {a}, {b} and {c}.",
+                "Put these words in order: {a}, {b}, {c}.",
+                "Put {a}, {b} and {c} in alphabetical order.",
+                "What is the alphabetical order of {a}, {b} and {c}?",
+                "Order these words: {a} {b} {c}.",
+            ],
+            ["Please arrange {a}, {b} and {c} by the alphabet."],
+            VALUES,
+            exact=True,
+        )
+    ],
     "conversion": [
         Form(draw_decimal_conversion, CONVERSION_TEMPLATES, CONVERSION_REWORDED, VALUES, weight=6),
         Form(draw_time, CONVERSION_TEMPLATES, CONVERSION_REWORDED, VALUES, weight=3),
@@ -1031,9 +1090,11 @@ WEIGHTS = {
     "spelling": 14,
     "days": 8,
     "months": 7,
+    "dates": 20,
+    "sorting": 20,
     "conversion": 16,
     "capitals": 10,
-    "counting": 26,
+    "counting": 16,
     "lists": 1,
     "out of scope": 9,
 }
@@ -1067,41 +1128,3 @@ def messages_of(exchanges):
         messages.append({"role": "user", "content": item.question})
         messages.append({"role": "assistant", "content": item.answer})
     return messages
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A question of the evaluation: the messages up to it, and the one answer that is right."""
-
-    kind: str
-    messages: list
-    answer: str
-
-
-def evaluation_cases(kind, split, count, seed):
-    """Up to `count` different questions of the kind as a conversation of one turn each."""
-    rng = random.Random(f"{seed} {kind} {split}")
-    found = {}
-    for _ in range(20 * count):
-        item = exchange(rng, kind, split)
-        found.setdefault(item.question, Case(kind, messages_of([item])[:1], item.answer))
-        if len(found) == count:
-            break
-    return list(found.values())
-
-
-def evaluation_cases_with_history(count, seed):
-    """Held-out questions of all kinds behind one to three finished turns.
-
-    Half of them stand behind a system text too.
-    """
-    rng = random.Random(f"{seed} history")
-    cases = []
-    for index in range(count):
-        history = [exchange(rng, random_kind(rng)) for _ in range(rng.randrange(1, 4))]
-        item = exchange(rng, random_kind(rng), UNSEEN)
-        messages = messages_of(history + [item])[:-1]
-        if index % 2:
-            messages.insert(0, {"role": "system", "content": rng.choice(words.SYSTEM_TEXTS)})
-        cases.append(Case("with history", messages, item.answer))
-    return cases

@@ -1,6 +1,7 @@
 """Tests of the corpus. Plain Python; each failure names the question."""
 
 import calendar
+import datetime
 import random
 import re
 import unittest
@@ -151,24 +152,24 @@ class CorpusTest(unittest.TestCase):
             for item in draws(kind, corpus.TRAIN, 1000):
                 self.assertLessEqual(set(item.question + item.answer), known, item)
 
-    # Given the evaluation, expect 200 different questions of each kind, or most of a small closed
-    # set.
-    def test_evaluation_has_enough_questions(self):
-        for kind in corpus.KINDS:
-            cases = corpus.evaluation_cases(kind, corpus.UNSEEN, 200, SEED)
-            self.assertGreaterEqual(len(cases), 200, kind)
-            self.assertEqual(
-                len({case.messages[-1]["content"] for case in cases}), len(cases), kind
-            )
+    # Given dates, expect what Python's own calendar says of a common year.
+    def test_dates_agree_with_the_calendar(self):
+        month_of = {name: index for index, name in enumerate(calendar.month_name)}
+        for item in draws("dates", corpus.TRAIN):
+            match = re.fullmatch(r"(\d) days? after (\d+) (\w+) is (\d+) (\w+)\.", item.answer)
+            count, day, month, later_day, later_month = match.groups()
+            start = datetime.date(2023, month_of[month], int(day))
+            later = start + datetime.timedelta(days=int(count))
+            told = (int(later_day), month_of[later_month])
+            self.assertEqual((later.day, later.month), told, item)
 
-    # Given a case with history, expect finished turns, an open question last, and its answer held
-    # back.
-    def test_history_ends_with_an_open_question(self):
-        for case in corpus.evaluation_cases_with_history(100, SEED):
-            roles = [message["role"] for message in case.messages if message["role"] != "system"]
-            self.assertEqual(roles[-1], "user")
-            self.assertEqual(roles[:-1], ["user", "assistant"] * (len(roles) // 2))
-            self.assertIn(len(roles), (3, 5, 7))
+    # Given three words to sort, expect those of the question in alphabetical order.
+    def test_sorted_words_are_in_order(self):
+        for item in draws("sorting", corpus.TRAIN):
+            found = item.answer.rstrip(".").split(", ")
+            self.assertEqual(found, sorted(found), item)
+            self.assertEqual(len(found), 3, item)
+            self.assertLessEqual(set(found), set(re.findall(r"\w+", item.question)), item)
 
 
 if __name__ == "__main__":

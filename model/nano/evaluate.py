@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Asks facet-nano held-out questions of each kind and prints how many it answers exactly right.
+"""Asks facet-nano held-out questions of each task and prints how many it answers exactly right.
 
-  evaluate.py --folder FOLDER/model               the reference (PyTorch, transformers)
-  evaluate.py --endpoint http://127.0.0.1:9379    a running Facet cluster; plain Python, no PyTorch
+  evaluate.py --folder FOLDER/model --data FOLDER   the reference (PyTorch, transformers)
+  evaluate.py --endpoint http://127.0.0.1:9379      a running Facet cluster; no PyTorch needed
 
 Both ask the same questions, greedily. An answer counts only if it is the expected text, character
-for character.
+for character, or the expected tool calls, in order, with exactly these names and arguments; with
+thinking on only if a thought stands before it too.
 """
 
 import argparse
@@ -19,21 +20,36 @@ import sys
 import urllib.error
 import urllib.request
 
-import corpus
+import answers
+import media
+import sounds
+import tasks
 
 TOKEN_COUNT_MAX = 160  # the longest answer, the months, takes 94
 REQUEST_TIMEOUT_S = 120
 WRONG_SHOWN = 3
-HISTORY = "with history"
+
+
+class Refused(Exception):
+    """The endpoint answered 400."""
 
 
 def main():
     arguments = parse_arguments()
-    tasks = make_tasks(arguments)
-    cases = [case for _, _, task_cases in tasks for case in task_cases]
+    bank = None
+    if any(name in tasks.NEED_BANK for name in arguments.tasks):
+        sounds.prepare(arguments.data)
+        bank = sounds.Bank(arguments.data)
+    found = [
+        row
+        for name in arguments.tasks
+        for row in tasks.make(name, arguments.count, arguments.seed, bank)
+    ]
+    if arguments.endpoint:
+        found = [row for row in found if endpoint_takes(arguments, *row)]
+    conversations = [case.conversation for _, _, cases in found for case in cases]
     answer = endpoint_answers if arguments.endpoint else reference_answers
-    answers = answer(arguments, [case.messages for case in cases])
-    rows = score(tasks, answers)
+    rows = score(found, answer(arguments, conversations))
     print_table(rows)
     if arguments.json:
         write_json(pathlib.Path(arguments.json), rows)
@@ -48,39 +64,25 @@ def parse_arguments():
     source.add_argument(
         "--endpoint", help="address of a running cluster, such as http://127.0.0.1:9379"
     )
-    parser.add_argument("--count", type=int, default=200, help="questions for each kind and split")
-    parser.add_argument("--kinds", help="comma-separated kinds; default: all")
+    parser.add_argument("--count", type=int, default=200, help="questions for each task and split")
+    parser.add_argument("--tasks", help="tasks with ; between; default: all that the source takes")
+    parser.add_argument("--data", default=".", help="folder of the spoken words; made if missing")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--parallel", type=int, default=8, help="requests in flight at the endpoint"
     )
     parser.add_argument("--json", help="also write the table, with the wrong answers, to this file")
     arguments = parser.parse_args()
-    all_kinds = list(corpus.KINDS) + [HISTORY]
-    arguments.kinds = arguments.kinds.split(",") if arguments.kinds else all_kinds
-    unknown = [kind for kind in arguments.kinds if kind not in all_kinds]
+    known = [name for name in tasks.ALL if not (arguments.endpoint and name.startswith("clip"))]
+    arguments.tasks = arguments.tasks.split(";") if arguments.tasks else known
+    unknown = [name for name in arguments.tasks if name not in known]
     if unknown:
-        parser.error(f"--kinds: no kind {', '.join(unknown)}; there are {', '.join(all_kinds)}")
+        parser.error(f"--tasks: no task {'; '.join(unknown)}; there are {'; '.join(known)}")
     if not 1 <= arguments.count <= 100_000:
         parser.error(f"--count {arguments.count}: must be 1 to 100000")
     if not 1 <= arguments.parallel <= 256:
         parser.error(f"--parallel {arguments.parallel}: must be 1 to 256")
     return arguments
-
-
-def make_tasks(arguments):
-    """(kind, split, cases) for each row of the table."""
-    tasks = []
-    for kind in arguments.kinds:
-        if kind == HISTORY:
-            cases = corpus.evaluation_cases_with_history(arguments.count, arguments.seed)
-            tasks.append((kind, corpus.UNSEEN, cases))
-            continue
-        for split in (corpus.UNSEEN, corpus.REWORDED):
-            tasks.append(
-                (kind, split, corpus.evaluation_cases(kind, split, arguments.count, arguments.seed))
-            )
-    return tasks
 
 
 def reference_answers(arguments, conversations):
@@ -90,22 +92,90 @@ def reference_answers(arguments, conversations):
     return Reference(arguments.folder).answers(conversations, TOKEN_COUNT_MAX, show)
 
 
+def endpoint_takes(arguments, name, split, cases):
+    """Whether the endpoint takes the first question of a task; says so where it does not."""
+    base = arguments.endpoint.rstrip("/")
+    model = request_json(base + "/v1/models")["data"][0]["id"]
+    try:
+        ask(base, model, cases[0].conversation)
+    except Refused as error:
+        sys.stderr.write(f"{name}, {split}: left out, the endpoint says: {error}\n")
+        return False
+    return True
+
+
 def endpoint_answers(arguments, conversations):
     base = arguments.endpoint.rstrip("/")
     model = request_json(base + "/v1/models")["data"][0]["id"]
     show = progress_of(len(conversations))
-    answers = []
+    found = []
     with concurrent.futures.ThreadPoolExecutor(arguments.parallel) as pool:
-        for answer in pool.map(lambda messages: ask(base, model, messages), conversations):
-            answers.append(answer)
-            show(len(answers))
-    return answers
+        for answer in pool.map(lambda item: ask(base, model, item), conversations):
+            found.append(answer)
+            show(len(found))
+    return found
 
 
-def ask(base, model, messages):
-    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": TOKEN_COUNT_MAX}
-    reply = request_json(base + "/v1/chat/completions", body)
-    return reply["choices"][0]["message"]["content"] or ""
+def ask(base, model, conversation):
+    reply = request_json(base + "/v1/chat/completions", request_body(model, conversation))
+    message = reply["choices"][0]["message"]
+    calls = [
+        {
+            "name": call["function"]["name"],
+            "arguments": json.loads(call["function"]["arguments"]),
+        }
+        for call in message.get("tool_calls") or []
+    ]
+    return answers.Answer(
+        message.get("content") or "", calls, message.get("reasoning_content") or ""
+    )
+
+
+def request_body(model, conversation):
+    """The conversation as the OpenAI API has it."""
+    body = {
+        "model": model,
+        "messages": [],
+        "temperature": 0,
+        "max_tokens": TOKEN_COUNT_MAX,
+    }
+    call_count = result_count = 0
+    for message in conversation.messages:
+        sent = {"role": message["role"], "content": content_of(message)}
+        if message["role"] == "assistant" and message.get("tool_calls"):
+            sent["tool_calls"] = []
+            for call in message["tool_calls"]:
+                function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
+                sent["tool_calls"].append(
+                    {"id": f"call_{call_count}", "type": "function", "function": function}
+                )
+                call_count += 1
+        if message["role"] == "tool":
+            sent["tool_call_id"] = f"call_{result_count}"
+            result_count += 1
+        body["messages"].append(sent)
+    if conversation.tools:
+        body["tools"] = [{"type": "function", "function": tool} for tool in conversation.tools]
+    if conversation.thinking:
+        body["chat_template_kwargs"] = {"enable_thinking": True}
+    return body
+
+
+def content_of(message):
+    content = message.get("content", "")
+    if isinstance(content, str):
+        return content
+    return [part_of(part) for part in content]
+
+
+def part_of(part):
+    if part["type"] == "image":
+        url = media.data_url("image/png", media.png(part["image"]))
+        return {"type": "image_url", "image_url": {"url": url}}
+    if part["type"] == "audio":
+        data = media.data_url("", media.wav(part["audio"])).split(",")[1]
+        return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    return part
 
 
 def request_json(url, body=None):
@@ -116,7 +186,10 @@ def request_json(url, body=None):
         with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        sys.exit(f"evaluate.py: {url}: {error.code} {error.read(500).decode(errors='replace')}")
+        text = error.read(500).decode(errors="replace")
+        if error.code == 400:
+            raise Refused(text) from error
+        sys.exit(f"evaluate.py: {url}: {error.code} {text}")
     except OSError as error:
         sys.exit(f"evaluate.py: {url}: {error}")
 
@@ -132,31 +205,55 @@ def progress_of(total):
     return show
 
 
-def score(tasks, answers):
+def score(found, given):
     """A row for each task."""
     rows = []
-    remaining = iter(answers)
-    for kind, split, cases in tasks:
+    remaining = iter(given)
+    for name, split, cases in found:
         results = [(case, next(remaining)) for case in cases]
-        wrong = [
-            {"question": case.messages[-1]["content"], "expected": case.answer, "answer": answer}
-            for case, answer in results
-            if answer != case.answer
-        ]
+        wrong = [described(case, answer) for case, answer in results if not is_right(case, answer)]
         right = len(results) - len(wrong)
         low, high = interval(right, len(results))
         rows.append(
             {
-                "kind": kind,
+                "task": name,
                 "split": split,
                 "count": len(results),
                 "right": right,
                 "percent": percent(right, len(results)),
                 "interval_percent": [low, high],
+                "well_formed": sum(is_well_formed(case, answer) for case, answer in results),
+                "false_calls": sum(
+                    case.calls == [] and bool(answer.calls) for case, answer in results
+                ),
                 "wrong": wrong,
             }
         )
     return rows
+
+
+def is_right(case, answer):
+    if not is_well_formed(case, answer):
+        return False
+    if case.calls:
+        return answer.calls == case.calls
+    return answer.text == case.answer and not answer.calls
+
+
+def is_well_formed(case, answer):
+    return answer.well_formed and bool(answer.reasoning) == case.reasoning
+
+
+def described(case, answer):
+    content = case.conversation.messages[-1]["content"]
+    if not isinstance(content, str):
+        content = " ".join(part.get("text", f"<{part['type']}>") for part in content)
+    return {
+        "question": content,
+        "expected": case.calls or case.answer,
+        "answer": answer.calls or answer.text,
+        "reasoning": answer.reasoning,
+    }
 
 
 def percent(right, count):
@@ -177,12 +274,12 @@ def interval(right, count):
 
 
 def print_table(rows):
-    print("| kind | split | right | of | % | 95 % interval |")
+    print("| task | split | right | of | % | 95 % interval |")
     print("|---|---|---|---|---|---|")
     for row in rows:
         low, high = row["interval_percent"]
         print(
-            f"| {row['kind']} | {row['split']} | {row['right']} | {row['count']} "
+            f"| {row['task']} | {row['split']} | {row['right']} | {row['count']} "
             f"| {row['percent']} | {low} to {high} |"
         )
     totals = collections.Counter()
@@ -196,7 +293,7 @@ def print_table(rows):
     for row in rows:
         for item in row["wrong"][:WRONG_SHOWN]:
             sys.stderr.write(
-                f"{row['kind']}, {row['split']}: {json.dumps(item, ensure_ascii=False)}\n"
+                f"{row['task']}, {row['split']}: {json.dumps(item, ensure_ascii=False)}\n"
             )
 
 

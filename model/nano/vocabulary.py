@@ -1,4 +1,4 @@
-"""The vocabulary of facet-nano: 1,024 pieces with the ids and the form of Gemma 4's own tokenizer.
+"""The vocabulary of facet-nano: 1,536 pieces with the ids and the form of Gemma 4's own tokenizer.
 
 Gemma's ids below 494 are kept: control tokens, runs of newlines and spaces, bytes. Then come single
 characters and the prefixes of common words. The image and audio tokens, above 250,000 in Gemma, are
@@ -6,12 +6,13 @@ the last seven ids.
 
 Merges grow a common word from its left end only ("▁w", "▁wh", "▁wha", "▁what"), so that the inside
 of a word and every digit stay single characters: what a model of this size needs for spelling and
-sums.
+sums. Tool declarations are long and always alike, so their fixed parts are pieces too; each begins
+or ends with a punctuation mark or is in capitals, and so never occurs inside of a word.
 """
 
 import json
 
-VOCABULARY_SIZE = 1024
+VOCABULARY_SIZE = 1536
 
 PAD, EOS, BOS, UNK, MASK = 0, 1, 2, 3, 4
 TOOL_RESPONSE, TURN_END = 50, 106
@@ -35,13 +36,13 @@ CONTROL_TOKENS = {
     105: "<|turn>",
     TURN_END: "<turn|>",
 }
+USER_DEFINED = (48, 49, TOOL_RESPONSE, 51, 52, 100, 101)  # what a parser of answers looks for
 FIRST_NEWLINE_RUN = 107  # 107..137: 1 to 31 newlines
 FIRST_SPACE_RUN = 138  # 138..167: 2 to 31 spaces
 FIRST_BYTE = 238  # 238..493: <0x00> to <0xFF>
 FIRST_CHARACTER = 494
 
-# In the order of Gemma's own ids; the config of a later model with pictures and sound names them
-# one by one.
+# In the order of Gemma's own ids.
 MEDIA_TOKENS = [
     "<|image>",
     "<|audio>",
@@ -52,7 +53,9 @@ MEDIA_TOKENS = [
     "<|video|>",
 ]
 FIRST_MEDIA_TOKEN = VOCABULARY_SIZE - len(MEDIA_TOKENS)
-END_OF_IMAGE, END_OF_AUDIO = FIRST_MEDIA_TOKEN + 4, FIRST_MEDIA_TOKEN + 5
+BEGIN_OF_IMAGE, BEGIN_OF_AUDIO, IMAGE, AUDIO, END_OF_IMAGE, END_OF_AUDIO, VIDEO = range(
+    FIRST_MEDIA_TOKEN, VOCABULARY_SIZE
+)
 
 CHARACTERS = "▁" + "".join(chr(code) for code in range(0x21, 0x7F)) + "°é"
 
@@ -67,7 +70,28 @@ before next plus minus add sum difference subtract capital city country convert 
 centimetres millimetres kilograms grams tonnes litres millilitres hours minutes seconds weeks equal
 make name say list first last there with small numbers about your help Facet Nano Gemma model
 conversion units spelling counting sums capitals hello today why when where
+picture pictures image colour color shape shapes red green blue yellow purple orange circle square
+triangle cross left right above below top bottom middle see show more fewer same both higher lower
+describe hear said sound audio tone tones transcribe digit command word zero one two three four five
+six seven eight nine ten yes up down stop go start play pause next back open close on off light music
+video appear move way or than weather calculator calendar tool current result expression city value
+remember called favourite sort order alphabetical date think step steps so carry answer question with
+an by it's then sunny cloudy rainy degrees meeting at no nothing send email message search translate
+alarm song stock price
 """.split()
+
+# Fixed parts of a tool declaration, as the chat format writes them.
+DECLARATION_PARTS = [
+    "{description:",
+    ",parameters:{properties:{",
+    "},required:[",
+    "],type:",
+    ":{type:",
+    "STRING",
+    "NUMBER",
+    "OBJECT",
+]
+DECLARATION_START = "declaration:"
 
 
 def pieces_and_merges():
@@ -83,8 +107,12 @@ def pieces_and_merges():
     # Words behind a space rank first, so that " them" is "▁the", "m" and never "▁", "th", "em".
     for word in COMMON_WORDS:
         grow("▁" + word)
-    for word in LEADING_WORDS:
+    for word in LEADING_WORDS + DECLARATION_PARTS:
         grow(word)
+    # Grown from its colon, since "de" at the start of a word must stay two characters.
+    for start in range(len(DECLARATION_START) - 2, -1, -1):
+        pieces.append(DECLARATION_START[start:])
+        merges.append([DECLARATION_START[start], DECLARATION_START[start + 1 :]])
     return pieces, merges
 
 

@@ -24,12 +24,12 @@ def encode(text):
 
 
 class VocabularyTest(unittest.TestCase):
-    # Given the pieces, expect 1,024 different ones with Gemma's ids for control tokens, newlines,
+    # Given the pieces, expect 1,536 different ones with Gemma's ids for control tokens, newlines,
     # spaces and bytes.
     def test_ids_are_those_of_gemma(self):
         pieces = vocabulary.vocabulary()
-        self.assertEqual(len(pieces), 1024)
-        self.assertEqual(len(set(pieces)), 1024)
+        self.assertEqual(len(pieces), 1536)
+        self.assertEqual(len(set(pieces)), 1536)
         expected = {
             0: "<pad>",
             1: "<eos>",
@@ -69,9 +69,15 @@ class VocabularyTest(unittest.TestCase):
     def test_digits_and_word_insides_stay_single(self):
         sum_pieces = ["i", "s", "▁", "3", "7", "▁plus", "▁", "4", "8"]
         self.assertEqual(encode("is 37 plus 48"), sum_pieces)
-        self.assertEqual(encode(" banana"), ["▁b", "a", "n", "a", "n", "a"])
+        self.assertEqual(encode(" banana"), ["▁ba", "n", "a", "n", "a"])
         self.assertEqual(encode("user"), ["user"])
         self.assertEqual(encode("thought"), ["thought"])
+
+    # Given a tool declaration, expect one piece for each of its fixed parts; and given words that
+    # hold a start of such a part, expect them as they would be without.
+    def test_declarations_are_short(self):
+        self.assertEqual(encode("declaration:x{description:"), ["declaration:", "x", "{description:"])
+        self.assertEqual(encode(" dxde"), ["▁d", "x", "d", "e"])
 
     # Given runs of newlines and spaces, expect one piece for each run of up to 31.
     def test_runs_are_one_piece(self):
