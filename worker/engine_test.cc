@@ -29,6 +29,7 @@ namespace facet {
 namespace {
 
 using ::facet::testing::StatusIs;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
