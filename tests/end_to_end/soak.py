@@ -178,9 +178,9 @@ class Memory:
 
     def __init__(self, processes, duration_s):
         self._processes = processes
-        # The first fifth, or five minutes, fill caches, pools and the allocator's arenas. Of the
+        # The first fifth, or ten minutes, fill caches, pools and the allocator's arenas. Of the
         # rest, the first and the last tenth are compared by their medians.
-        self._warm_up_s = min(300, duration_s / 5)
+        self._warm_up_s = min(600, duration_s / 5)
         self._window_s = (duration_s - self._warm_up_s) / 10
         self._duration_s = duration_s
         self._samples = []

@@ -60,11 +60,11 @@ class Stream:
             self._answered.set()
         return bool(data)
 
-    def longest_step(self, since):
-        """The longest time between arrivals from just before `since` on."""
+    def steps(self, since):
+        """The longest and the shortest time between arrivals from `since` on."""
         times = list(self.times)
-        return max((after - before for before, after in zip(times, times[1:]) if after >= since),
-                   default=0)
+        gaps = [after - before for before, after in zip(times, times[1:]) if after >= since]
+        return max(gaps), min(gaps)
 
 
 class Reader:
@@ -151,8 +151,8 @@ class DisconnectUnderLoadTest(unittest.TestCase):
                 stream.wait_answered()
 
     def measure(self):
-        """Hangs up on one of 64 streams: the seconds until its pages are free, and those of the
-        longest step meanwhile as another stream saw it."""
+        """Hangs up on one of 64 streams: the seconds until its pages were told to be free, those of
+        the longest and the shortest step meanwhile as another stream saw them."""
         self.fill_up()
         victim = self.open(VICTIM_PROMPT_TOKENS)
         victim.wait_answered()
@@ -166,24 +166,28 @@ class DisconnectUnderLoadTest(unittest.TestCase):
         # The step in which the pages became free ends with tokens for the others.
         other = min(self.streams, key=lambda stream: stream.events)
         cluster.wait_until(lambda: other.times[-1] > freed, "the step to end")
-        return freed - closed, other.longest_step(closed)
+        return freed - closed, *other.steps(closed)
 
     def test_pages_are_free_within_a_step_and_50_ms(self):
         """Given 64 streams of which one is closed, expect its pages to be free soon, 50 times.
 
-        Other work on the machine may delay any one try; a missed cancel delays them all."""
+        The worker lets go of them when the step ends in which the client left, and tells so at the
+        end of the next: one more, at least the shortest, is none of the delay."""
         tries = [self.measure() for _ in range(DISCONNECTS)]
-        columns = {"freed after": [freed for freed, _ in tries],
-                   "step": [step for _, step in tries],
-                   "freed after less the step": [freed - step for freed, step in tries]}
+        columns = {"told after": [told for told, _, _ in tries],
+                   "longest step": [longest for _, longest, _ in tries],
+                   "shortest step": [shortest for _, _, shortest in tries],
+                   "free after, beyond a step": [told - longest - shortest
+                                                 for told, longest, shortest in tries]}
         for name, seconds in columns.items():
             cuts = statistics.quantiles(seconds, n=100)
             print(f"{DISCONNECTS} disconnects of {STREAMS} streams, {name}: "
                   f"p50 {cuts[49] * 1e3:.1f} ms, p90 {cuts[89] * 1e3:.1f} ms, "
                   f"p99 {cuts[98] * 1e3:.1f} ms, longest {max(seconds) * 1e3:.1f} ms")
-        self.assertLess(statistics.median(columns["freed after less the step"]),
+        # Other work on the machine may delay any one try; a missed cancel delays them all.
+        self.assertLess(statistics.quantiles(columns["free after, beyond a step"], n=10)[8],
                         BOUND_S + WATCH_INTERVAL_S)
-        self.assertLess(max(columns["freed after"]), 2)
+        self.assertLess(max(columns["told after"]), 2)
         for stream in list(self.streams):
             self.close(stream)
         self.watch.wait_free()
