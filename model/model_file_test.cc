@@ -88,6 +88,7 @@ class ModelFileTest : public ::testing::Test {
 // Given the same model as a GGUF file and as a folder, expect the same config and tensors.
 TEST_F(ModelFileTest, FolderAndGgufHoldTheSame) {
   ASSERT_OK_AND_ASSIGN(const auto gguf, ModelFile::Open(absl::StrCat(kGolden, "model.gguf")));
+  ASSERT_OK_AND_ASSIGN(const auto mmproj, ModelFile::Open(absl::StrCat(kGolden, "mmproj.gguf")));
   ASSERT_OK_AND_ASSIGN(const auto folder, ModelFile::Open(absl::StrCat(kGolden, "model")));
   ASSERT_OK_AND_ASSIGN(const TextConfig a, ReadTextConfig(gguf->metadata()));
   ASSERT_OK_AND_ASSIGN(const TextConfig b, ReadTextConfig(folder->metadata()));
@@ -101,13 +102,15 @@ TEST_F(ModelFileTest, FolderAndGgufHoldTheSame) {
   int compared = 0;
   for (const Tensor& tensor : folder->tensors()) {
     const Tensor* other = gguf->Find(tensor.name);
+    if (other == nullptr) other = mmproj->Find(tensor.name);
     ASSERT_NE(other, nullptr) << tensor.name;
     EXPECT_EQ(tensor.shape, other->shape) << tensor.name;
     EXPECT_TRUE(Values(tensor) == Values(*other)) << tensor.name;
     ++compared;
   }
-  // 12 layers of 13 or 14 tensors, the embedding, the last norm and the rope divisors.
-  EXPECT_EQ(compared, 10 * 14 + 2 * 13 + 3);
+  // 12 layers of 13 or 14 tensors, the embedding, the last norm, the rope divisors and 11 tensors
+  // of the embedders.
+  EXPECT_EQ(compared, 10 * 14 + 2 * 13 + 3 + 11);
 }
 
 // Given config.json as newer transformers save it, expect the same config.

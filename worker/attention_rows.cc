@@ -28,20 +28,6 @@ std::vector<float> InverseFrequencies(const Weights& weights, bool sliding) {
   return frequencies;
 }
 
-template <typename T>
-absl::StatusOr<DeviceBuffer> AllocateArray(Device& device, size_t elements) {
-  return device.Allocate(static_cast<int64_t>(std::max<size_t>(elements, 1) * sizeof(T)));
-}
-
-template <typename T>
-void Upload(Device& device, absl::Span<const T> values, const DeviceBuffer& buffer) {
-  device.CopyToDevice(buffer.get(), values.data(), static_cast<int64_t>(values.size() * sizeof(T)));
-}
-
-const int32_t* Ints(const DeviceBuffer& buffer) {
-  return static_cast<const int32_t*>(buffer.get());
-}
-
 }  // namespace
 
 absl::StatusOr<AttentionRows> AttentionRows::Make(const Weights& weights, bool sliding,
@@ -49,12 +35,12 @@ absl::StatusOr<AttentionRows> AttentionRows::Make(const Weights& weights, bool s
   AttentionRows made(sliding, device);
   made.inverse_frequencies_ = InverseFrequencies(weights, sliding);
   const size_t pairs = made.inverse_frequencies_.size();
-  for (DeviceBuffer* buffer :
+  for (DeviceArray<int32_t>* array :
        {&made.position_, &made.sequence_, &made.first_key_, &made.last_key_}) {
-    ASSIGN_OR_RETURN(*buffer, AllocateArray<int32_t>(*device, rows_max));
+    ASSIGN_OR_RETURN(*array, DeviceArray<int32_t>::Make(*device, rows_max));
   }
-  for (DeviceBuffer* buffer : {&made.cosines_, &made.sines_}) {
-    ASSIGN_OR_RETURN(*buffer, AllocateArray<float>(*device, rows_max * pairs));
+  for (DeviceArray<float>* array : {&made.cosines_, &made.sines_}) {
+    ASSIGN_OR_RETURN(*array, DeviceArray<float>::Make(*device, int64_t{rows_max} * pairs));
   }
   return made;
 }
@@ -69,20 +55,19 @@ void AttentionRows::Set(const Rows& rows) {
       sines[r * pairs + i] = std::sin(angle);
     }
   }
-  Upload(*device_, rows.position, position_);
-  Upload(*device_, rows.sequence, sequence_);
-  Upload(*device_, rows.first_key, first_key_);
-  Upload(*device_, rows.last_key, last_key_);
-  Upload<float>(*device_, cosines, cosines_);
-  Upload<float>(*device_, sines, sines_);
+  position_.Upload(rows.position);
+  sequence_.Upload(rows.sequence);
+  first_key_.Upload(rows.first_key);
+  last_key_.Upload(rows.last_key);
+  cosines_.Upload(cosines);
+  sines_.Upload(sines);
   SetPageTables(rows.tables);
   rows_.rows = static_cast<int>(count);
-  rows_.position = Ints(position_);
-  rows_.sequence = Ints(sequence_);
-  rows_.first_key = Ints(first_key_);
-  rows_.last_key = Ints(last_key_);
-  rope_ = {static_cast<const float*>(cosines_.get()), static_cast<const float*>(sines_.get()),
-           static_cast<int>(pairs)};
+  rows_.position = position_.data();
+  rows_.sequence = sequence_.data();
+  rows_.first_key = first_key_.data();
+  rows_.last_key = last_key_.data();
+  rope_ = {cosines_.data(), sines_.data(), static_cast<int>(pairs)};
 }
 
 void AttentionRows::SetPageTables(absl::Span<const PageTables* const> tables) {
@@ -95,14 +80,14 @@ void AttentionRows::SetPageTables(absl::Span<const PageTables* const> tables) {
   for (size_t s = 0; s < tables.size(); ++s) {
     std::copy(pages(tables[s]).begin(), pages(tables[s]).end(), all.begin() + s * stride);
   }
-  if (page_tables_size_ < all.size()) {
-    page_tables_size_ = all.size();
-    absl::StatusOr<DeviceBuffer> larger = AllocateArray<int32_t>(*device_, page_tables_size_);
+  if (page_tables_.size() < static_cast<int64_t>(all.size())) {
+    absl::StatusOr<DeviceArray<int32_t>> larger =
+        DeviceArray<int32_t>::Make(*device_, static_cast<int64_t>(all.size()));
     CHECK_OK(larger);
     page_tables_ = *std::move(larger);
   }
-  Upload<int32_t>(*device_, all, page_tables_);
-  rows_.page_tables = Ints(page_tables_);
+  page_tables_.Upload(all);
+  rows_.page_tables = page_tables_.data();
   rows_.page_table_stride = static_cast<int>(stride);
 }
 

@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "worker/batch.h"
+#include "worker/device_array.h"
 #include "worker/weights.h"
 
 namespace facet {
@@ -43,8 +44,8 @@ class AttentionRows {
   bool sliding_;
   Device* device_;
   std::vector<float> inverse_frequencies_;  // [pairs]
-  DeviceBuffer position_, sequence_, first_key_, last_key_, page_tables_, cosines_, sines_;
-  size_t page_tables_size_ = 0;  // entries that page_tables_ has room for
+  DeviceArray<int32_t> position_, sequence_, first_key_, last_key_, page_tables_;
+  DeviceArray<float> cosines_, sines_;
   KvRows rows_;
   RopeTable rope_;
 };

@@ -14,13 +14,12 @@ absl::StatusOr<Decoder> Decoder::Make(const TextConfig& config, int rows_max, De
     key = std::max<int64_t>(key, int64_t{layer.kv_heads} * layer.head_dim);
   }
   Decoder made(config, device);
-  const auto allocate = [&](DeviceBuffer& buffer, int64_t columns) -> absl::Status {
-    ASSIGN_OR_RETURN(buffer,
-                     device->Allocate(rows_max * columns * static_cast<int64_t>(sizeof(float))));
+  const auto allocate = [&](DeviceArray<float>& array, int64_t columns) -> absl::Status {
+    ASSIGN_OR_RETURN(array, DeviceArray<float>::Make(*device, rows_max * columns));
     return absl::OkStatus();
   };
-  for (DeviceBuffer* buffer : {&made.hidden_, &made.normed_, &made.update_}) {
-    RETURN_IF_ERROR(allocate(*buffer, config.hidden_size));
+  for (DeviceArray<float>* array : {&made.hidden_, &made.normed_, &made.update_}) {
+    RETURN_IF_ERROR(allocate(*array, config.hidden_size));
   }
   RETURN_IF_ERROR(allocate(made.query_, query));
   RETURN_IF_ERROR(allocate(made.attended_, query));
@@ -40,37 +39,36 @@ void Decoder::RunLayer(const LayerWeights& weights, const LayerConfig& layer,
 void Decoder::RunAttention(const LayerWeights& weights, const LayerConfig& layer,
                            const AttentionRows& attention, const KvLayer& kv, int rows) {
   device_->RmsNorm(hidden(), weights.attention_norm, rows, config_.hidden_size, config_.rms_epsilon,
-                   Floats(normed_));
-  device_->MatMul(Floats(normed_), weights.query, rows, Floats(query_));
-  Device::QueryKeyValue qkv = {.query = Floats(query_),
+                   normed_.data());
+  device_->MatMul(normed_.data(), weights.query, rows, query_.data());
+  Device::QueryKeyValue qkv = {.query = query_.data(),
                                .query_norm = weights.query_norm,
                                .key_norm = weights.key_norm,
                                .query_heads = config_.query_heads,
                                .epsilon = config_.rms_epsilon};
   if (weights.key.data != nullptr) {
-    qkv.key = Floats(key_);
-    device_->MatMul(Floats(normed_), weights.key, rows, Floats(key_));
+    qkv.key = key_.data();
+    device_->MatMul(normed_.data(), weights.key, rows, key_.data());
     if (layer.sliding) {
-      qkv.value = Floats(value_);
-      device_->MatMul(Floats(normed_), weights.value, rows, Floats(value_));
+      qkv.value = value_.data();
+      device_->MatMul(normed_.data(), weights.value, rows, value_.data());
     }
   }
   device_->NormRopeStore(qkv, attention.rope(), attention.rows(), kv);
-  device_->Attend(Floats(query_), config_.query_heads, attention.rows(), kv, Floats(attended_));
-  device_->MatMul(Floats(attended_), weights.output, rows, Floats(update_));
-  device_->AddNormed(hidden(), Floats(update_), weights.post_attention_norm, rows,
+  device_->Attend(query_.data(), config_.query_heads, attention.rows(), kv, attended_.data());
+  device_->MatMul(attended_.data(), weights.output, rows, update_.data());
+  device_->AddNormed(hidden(), update_.data(), weights.post_attention_norm, rows,
                      config_.hidden_size, config_.rms_epsilon, /*scale=*/1.0f);
 }
 
 void Decoder::RunFeedForward(const LayerWeights& weights, int rows) {
   device_->RmsNorm(hidden(), weights.feed_forward_norm, rows, config_.hidden_size,
-                   config_.rms_epsilon, Floats(normed_));
-  device_->MatMul(Floats(normed_), weights.gate, rows, Floats(gate_));
-  device_->MatMul(Floats(normed_), weights.up, rows, Floats(up_));
-  device_->GeGlu(Floats(gate_), Floats(up_), int64_t{rows} * config_.feed_forward_size,
-                 Floats(gate_));
-  device_->MatMul(Floats(gate_), weights.down, rows, Floats(update_));
-  device_->AddNormed(hidden(), Floats(update_), weights.post_feed_forward_norm, rows,
+                   config_.rms_epsilon, normed_.data());
+  device_->MatMul(normed_.data(), weights.gate, rows, gate_.data());
+  device_->MatMul(normed_.data(), weights.up, rows, up_.data());
+  device_->GeGlu(gate_.data(), up_.data(), int64_t{rows} * config_.feed_forward_size, gate_.data());
+  device_->MatMul(gate_.data(), weights.down, rows, update_.data());
+  device_->AddNormed(hidden(), update_.data(), weights.post_feed_forward_norm, rows,
                      config_.hidden_size, config_.rms_epsilon, weights.scale);
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/device.h"
 #include "model/config.h"
 #include "worker/attention_rows.h"
+#include "worker/device_array.h"
 #include "worker/weights.h"
 
 namespace facet {
@@ -17,7 +18,7 @@ class Decoder {
   static absl::StatusOr<Decoder> Make(const TextConfig& config, int rows_max, Device* device);
 
   // The residual stream: device, [rows_max, hidden size].
-  float* hidden() const { return Floats(hidden_); }
+  float* hidden() const { return hidden_.data(); }
 
   // Runs one layer over the first `rows` rows of the residual stream. Keys and values of these rows
   // are written into `kv`; a layer without key weights, a drafter's, only reads what is there.
@@ -29,14 +30,13 @@ class Decoder {
   void RunAttention(const LayerWeights& weights, const LayerConfig& layer,
                     const AttentionRows& attention, const KvLayer& kv, int rows);
   void RunFeedForward(const LayerWeights& weights, int rows);
-  static float* Floats(const DeviceBuffer& buffer) { return static_cast<float*>(buffer.get()); }
 
   TextConfig config_;
   Device* device_;
-  DeviceBuffer hidden_, normed_, update_;  // [rows_max, H]
-  DeviceBuffer query_, attended_;          // [rows_max, widest query]
-  DeviceBuffer key_, value_;               // [rows_max, widest key]
-  DeviceBuffer gate_, up_;                 // [rows_max, feed forward]
+  DeviceArray<float> hidden_, normed_, update_;  // [rows_max, H]
+  DeviceArray<float> query_, attended_;          // [rows_max, widest query]
+  DeviceArray<float> key_, value_;               // [rows_max, widest key]
+  DeviceArray<float> gate_, up_;                 // [rows_max, feed forward]
 };
 
 }  // namespace facet

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "worker/attention_rows.h"
 #include "worker/decoder.h"
+#include "worker/device_array.h"
 
 namespace facet {
 namespace {
@@ -45,16 +46,6 @@ class AssistantDrafter final : public Drafter {
   void DraftOne(int rows);
   void AddTo(Trace& trace, int rows) const;
 
-  absl::StatusOr<DeviceBuffer> AllocateWords(int64_t words) {
-    return device_.Allocate(4 * std::max<int64_t>(words, 1));
-  }
-  void Upload(absl::Span<const int32_t> values, const DeviceBuffer& buffer) {
-    device_.CopyToDevice(buffer.get(), values.data(),
-                         static_cast<int64_t>(values.size() * sizeof(int32_t)));
-  }
-  static float* Floats(const DeviceBuffer& buffer) { return static_cast<float*>(buffer.get()); }
-  static int32_t* Ints(const DeviceBuffer& buffer) { return static_cast<int32_t*>(buffer.get()); }
-
   const AssistantWeights& weights_;
   const Weights& target_;
   KvCache& cache_;
@@ -63,29 +54,31 @@ class AssistantDrafter final : public Drafter {
 
   AttentionRows full_, sliding_;
   Decoder decoder_;
-  DeviceBuffer newest_;      // [rows_max]: the tokens that the next drafts follow
-  DeviceBuffer state_rows_;  // [rows_max]
-  DeviceBuffer suppressed_;  // [suppressed_ids]
-  DeviceBuffer embedded_;    // [rows_max, T], T the target's hidden size
-  DeviceBuffer states_;      // [rows_max, T]
-  DeviceBuffer joined_;      // [rows_max, 2 T]
-  DeviceBuffer normed_;      // [rows_max, H]
-  DeviceBuffer logits_;      // [rows_max, vocabulary]
+  DeviceArray<int32_t> newest_;      // [rows_max]: the tokens that the next drafts follow
+  DeviceArray<int32_t> state_rows_;  // [rows_max]
+  DeviceArray<int32_t> suppressed_;  // [suppressed_ids]
+  DeviceArray<float> embedded_;      // [rows_max, T], T the target's hidden size
+  DeviceArray<float> states_;        // [rows_max, T]
+  DeviceArray<float> joined_;        // [rows_max, 2 T]
+  DeviceArray<float> normed_;        // [rows_max, H]
+  DeviceArray<float> logits_;        // [rows_max, vocabulary]
 };
 
 absl::Status AssistantDrafter::Allocate() {
   const int64_t rows = options_.rows_max;
   const int64_t target_hidden = target_.config.hidden_size;
-  ASSIGN_OR_RETURN(newest_, AllocateWords(rows));
-  ASSIGN_OR_RETURN(state_rows_, AllocateWords(rows));
-  ASSIGN_OR_RETURN(suppressed_,
-                   AllocateWords(static_cast<int64_t>(options_.suppressed_ids.size())));
-  Upload(options_.suppressed_ids, suppressed_);
-  ASSIGN_OR_RETURN(embedded_, AllocateWords(rows * target_hidden));
-  ASSIGN_OR_RETURN(states_, AllocateWords(rows * target_hidden));
-  ASSIGN_OR_RETURN(joined_, AllocateWords(rows * target_hidden * 2));
-  ASSIGN_OR_RETURN(normed_, AllocateWords(rows * weights_.decoder.config.hidden_size));
-  ASSIGN_OR_RETURN(logits_, AllocateWords(rows * weights_.decoder.config.vocab_size));
+  ASSIGN_OR_RETURN(newest_, DeviceArray<int32_t>::Make(device_, rows));
+  ASSIGN_OR_RETURN(state_rows_, DeviceArray<int32_t>::Make(device_, rows));
+  ASSIGN_OR_RETURN(suppressed_, DeviceArray<int32_t>::Make(
+                                    device_, static_cast<int64_t>(options_.suppressed_ids.size())));
+  suppressed_.Upload(options_.suppressed_ids);
+  ASSIGN_OR_RETURN(embedded_, DeviceArray<float>::Make(device_, rows * target_hidden));
+  ASSIGN_OR_RETURN(states_, DeviceArray<float>::Make(device_, rows * target_hidden));
+  ASSIGN_OR_RETURN(joined_, DeviceArray<float>::Make(device_, rows * target_hidden * 2));
+  ASSIGN_OR_RETURN(normed_,
+                   DeviceArray<float>::Make(device_, rows * weights_.decoder.config.hidden_size));
+  ASSIGN_OR_RETURN(logits_,
+                   DeviceArray<float>::Make(device_, rows * weights_.decoder.config.vocab_size));
   return absl::OkStatus();
 }
 
@@ -107,40 +100,40 @@ void AssistantDrafter::Prepare(absl::Span<const Row> rows, const float* states) 
   }
   full_.Set({position, sequence, beginning, last, tables});
   sliding_.Set({position, sequence, window, last, tables});
-  Upload(newest, newest_);
-  Upload(state_rows, state_rows_);
+  newest_.Upload(newest);
+  state_rows_.Upload(state_rows);
   const int target_hidden = target_.config.hidden_size;
-  device_.GatherRows(states, Ints(state_rows_), static_cast<int>(rows.size()), target_hidden,
-                     Floats(states_), target_hidden);
+  device_.GatherRows(states, state_rows_.data(), static_cast<int>(rows.size()), target_hidden,
+                     states_.data(), target_hidden);
 }
 
 void AssistantDrafter::DraftOne(int rows) {
   const TextConfig& config = weights_.decoder.config;
   const int target_hidden = target_.config.hidden_size;
-  device_.EmbedTokens(target_.embedding, Ints(newest_), rows,
-                      std::sqrt(static_cast<float>(target_hidden)), Floats(embedded_));
-  device_.GatherRows(Floats(embedded_), nullptr, rows, target_hidden, Floats(joined_),
+  device_.EmbedTokens(target_.embedding, newest_.data(), rows,
+                      std::sqrt(static_cast<float>(target_hidden)), embedded_.data());
+  device_.GatherRows(embedded_.data(), nullptr, rows, target_hidden, joined_.data(),
                      2 * target_hidden);
-  device_.GatherRows(Floats(states_), nullptr, rows, target_hidden, Floats(joined_) + target_hidden,
+  device_.GatherRows(states_.data(), nullptr, rows, target_hidden, joined_.data() + target_hidden,
                      2 * target_hidden);
-  device_.MatMul(Floats(joined_), weights_.pre_projection, rows, decoder_.hidden());
+  device_.MatMul(joined_.data(), weights_.pre_projection, rows, decoder_.hidden());
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& layer = config.layers[i];
     decoder_.RunLayer(weights_.decoder.layers[i], layer, layer.sliding ? sliding_ : full_,
                       cache_.layer(LastLayer(target_.config, layer.sliding)), rows);
   }
   device_.RmsNorm(decoder_.hidden(), weights_.decoder.output_norm, rows, config.hidden_size,
-                  config.rms_epsilon, Floats(normed_));
-  device_.MatMul(Floats(normed_), weights_.decoder.embedding, rows, Floats(logits_));
-  device_.MatMul(Floats(normed_), weights_.post_projection, rows, Floats(states_));
-  device_.ArgMax(Floats(logits_), rows, config.vocab_size, Ints(suppressed_),
-                 static_cast<int>(options_.suppressed_ids.size()), Ints(newest_));
+                  config.rms_epsilon, normed_.data());
+  device_.MatMul(normed_.data(), weights_.decoder.embedding, rows, logits_.data());
+  device_.MatMul(normed_.data(), weights_.post_projection, rows, states_.data());
+  device_.ArgMax(logits_.data(), rows, config.vocab_size, suppressed_.data(),
+                 static_cast<int>(options_.suppressed_ids.size()), newest_.data());
 }
 
 void AssistantDrafter::AddTo(Trace& trace, int rows) const {
-  const auto read = [&](const DeviceBuffer& buffer, int64_t columns) {
+  const auto read = [&](const DeviceArray<float>& array, int64_t columns) {
     std::vector<float> values(rows * columns);
-    device_.CopyToHostBlocking(values.data(), buffer.get(),
+    device_.CopyToHostBlocking(values.data(), array.data(),
                                static_cast<int64_t>(values.size() * sizeof(float)));
     return values;
   };
@@ -157,7 +150,7 @@ std::vector<int32_t> AssistantDrafter::DraftBlocking(absl::Span<const Row> rows,
   std::vector<int32_t> drafts(row_count * count), column(row_count);
   for (int i = 0; i < count; ++i) {
     DraftOne(row_count);
-    device_.CopyToHostBlocking(column.data(), newest_.get(),
+    device_.CopyToHostBlocking(column.data(), newest_.data(),
                                static_cast<int64_t>(column.size() * sizeof(int32_t)));
     for (int r = 0; r < row_count; ++r) drafts[r * count + i] = column[r];
     if (trace != nullptr) AddTo(*trace, row_count);

@@ -20,6 +20,8 @@
 #include "kernels/dequantize.h"
 #include "model/json.h"
 #include "model/mapped_file.h"
+#include "model/media/image_decoder.h"
+#include "model/media/image_patches.h"
 #include "model/safetensors.h"
 #include "model/tokenizer.h"
 #include "worker/loaded_model.h"
@@ -448,88 +450,99 @@ class GoldenMediaTest : public ::testing::TestWithParam<std::string> {
     return LoadModel(absl::StrCat(kFolder, GetParam()), options).value();
   }
 
-  // Runs each prompt of `name`.json in one step and compares the logits where the set has them.
-  static void ExpectLogits(LoadedModel& model, const std::string& name,
-                           const std::map<std::string, MediaItem>& media, int* compared) {
-    const Arrays golden(absl::StrCat(name, ".safetensors"));
-    const json::value set = ReadJson(absl::StrCat(name, ".json"));
+  // Runs one prompt in one step and compares the logits where the set has them. `media`: its
+  // pictures, frames and sounds in the order of their places.
+  static void ExpectLogits(LoadedModel& model, const json::value& prompt, const std::string& name,
+                           const Arrays& golden, std::vector<MediaItem> media) {
+    const std::vector<int32_t> ids = Ints(prompt.at("ids")), kinds = Ints(prompt.at("kinds"));
+    size_t next = 0;
+    for (size_t at = 0; at < kinds.size(); ++at) {
+      if (kinds[at] == 0) continue;
+      ASSERT_LT(next, media.size()) << name;
+      media[next].first_token = static_cast<int32_t>(at);
+      at += media[next++].tokens - 1;
+    }
+    EXPECT_EQ(next, media.size()) << name;
+    const PageTables pages = TakePages(model, ids.size());
+    Batch batch;
+    batch.Add(ids, 0, &pages, /*outputs=*/0, media);
+    batch.output_rows = Ints(prompt.at("logits_at"));
+    const absl::Span<const float> logits = model.runner->RunBlocking(batch);
+    const auto expected = golden.Get<float>(name + ".logits_at");
+    ASSERT_EQ(logits.size(), expected.size());
     float worst = 0;
-    for (const json::value& prompt : set.at("prompts").as_array()) {
-      const auto items = Items(prompt, media);
-      if (items.empty()) continue;
-      const std::vector<int32_t> ids = Ints(prompt.at("ids"));
-      PageTables pages = TakePages(model, ids.size());
-      Batch batch;
-      batch.Add(ids, 0, &pages, /*outputs=*/0, items);
-      batch.output_rows = Ints(prompt.at("logits_at"));
-      const absl::Span<const float> logits = model.runner->RunBlocking(batch);
-      const auto expected =
-          golden.Get<float>(absl::StrCat(prompt.at("name").as_string().c_str(), ".logits_at"));
-      ASSERT_EQ(logits.size(), expected.size());
-      for (size_t i = 0; i < expected.size(); ++i) {
-        worst = std::max(worst, std::abs(logits[i] - expected[i]));
-      }
-      GiveBack(model, pages);
-      ++*compared;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      worst = std::max(worst, std::abs(logits[i] - expected[i]));
     }
     EXPECT_LE(worst, kLogprobBound) << name;
     std::printf("%s: greatest difference of logits %.2e\n", name.c_str(), worst);
+    GiveBack(model, pages);
   }
 
- private:
-  // The prompt's media in their places; none if one of them is not in `media`.
-  static std::vector<MediaItem> Items(const json::value& prompt,
-                                      const std::map<std::string, MediaItem>& media) {
-    std::vector<std::string> images, sounds;
-    for (const int32_t i : Ints(prompt.at("images"))) images.push_back(absl::StrCat("image", i));
-    if (const json::value* list = prompt.as_object().if_contains("sounds"); list != nullptr) {
-      for (const int32_t i : Ints(*list)) sounds.push_back(absl::StrCat("sound", i));
-    }
-    const std::vector<int32_t> kinds = Ints(prompt.at("kinds"));
-    std::vector<MediaItem> items;
-    size_t image = 0, sound = 0;
-    for (size_t at = 0; at < kinds.size();) {
-      if (kinds[at] == 0) {
-        ++at;
-        continue;
-      }
-      const auto found = media.find(kinds[at] == 1 ? images[image++] : sounds[sound++]);
-      if (found == media.end()) return {};
-      items.push_back(found->second);
-      items.back().first_token = static_cast<int32_t>(at);
-      at += found->second.tokens;
-    }
-    return items;
+  static MediaItem ImageItem(const ImagePatches& patches) {
+    MediaItem item;
+    item.image = true;
+    item.tokens = patches.tokens();
+    item.grid_width = patches.grid_width;
+    item.data = absl::string_view(reinterpret_cast<const char*>(patches.values.data()),
+                                  patches.values.size());
+    return item;
   }
 };
 
-TEST_P(GoldenMediaTest, LogitsAreTheReferences) {
+RgbImage DecodeGolden(const std::string& name) {
+  return DecodeImage(MappedFile::Open(kFolder + name).value()->bytes()).value();
+}
+
+TEST_P(GoldenMediaTest, ImagesAndSounds) {
   LoadedModel model = LoadWithEmbedders();
   ASSERT_NE(model.embedder, nullptr);
-  std::map<std::string, MediaItem> media;
   const json::value images = ReadJson("image.json");
-  const MappedTensors patches("image_patches.safetensors"), frames("audio.safetensors");
-  for (int i = 0; i < 6; ++i) {
-    const std::string name = absl::StrCat("image", i);
-    const absl::string_view bytes = patches.Find(name + ".patches");
-    if (bytes.empty()) continue;
-    MediaItem& item = media[name];
-    item.image = true;
-    item.data = bytes;
-    item.tokens = static_cast<int32_t>(bytes.size() / kPatchElements);
-    item.grid_width =
-        static_cast<int32_t>(images.at("images").as_array()[i].at("grid_width").as_int64());
+  std::vector<ImagePatches> patches;
+  for (const json::value& image : images.at("images").as_array()) {
+    patches.push_back(MakeImagePatches(DecodeGolden(image.at("file").as_string().c_str()),
+                                       static_cast<int>(image.at("max_soft_tokens").as_int64()))
+                          .value());
   }
-  for (int i = 0; i < 2; ++i) {
-    MediaItem& item = media[absl::StrCat("sound", i)];
-    item.float_samples = true;
-    item.data = frames.Find(absl::StrCat("sound", i, ".frames"));
-    item.tokens = static_cast<int32_t>(item.data.size() / kFrameSamples / sizeof(float));
-  }
+  const MappedTensors frames("audio.safetensors");
   int compared = 0;
-  ExpectLogits(model, "image", media, &compared);
-  ExpectLogits(model, "audio", media, &compared);
-  EXPECT_GE(compared, 7);
+  for (const char* set : {"image", "audio"}) {
+    const Arrays golden(absl::StrCat(set, ".safetensors"));
+    for (const json::value& prompt :
+         ReadJson(absl::StrCat(set, ".json")).at("prompts").as_array()) {
+      std::vector<MediaItem> media;
+      for (const int32_t i : Ints(prompt.at("images"))) media.push_back(ImageItem(patches[i]));
+      const json::value* sounds = prompt.as_object().if_contains("sounds");
+      for (const int32_t i : sounds == nullptr ? std::vector<int32_t>() : Ints(*sounds)) {
+        MediaItem& item = media.emplace_back();
+        item.float_samples = true;
+        item.data = frames.Find(absl::StrCat("sound", i, ".frames"));
+        item.tokens = static_cast<int32_t>(item.data.size() / kFrameSamples / sizeof(float));
+      }
+      ExpectLogits(model, prompt, prompt.at("name").as_string().c_str(), golden, media);
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 9);
+}
+
+TEST_P(GoldenMediaTest, Video) {
+  LoadedModel model = LoadWithEmbedders();
+  ASSERT_NE(model.embedder, nullptr);
+  const json::value video = ReadJson("video.json");
+  const RgbImage stacked = DecodeGolden("media/video_resized.png");
+  const int count = static_cast<int>(video.at("indices").as_array().size());
+  const int64_t frame_bytes = static_cast<int64_t>(stacked.rgb.size()) / count;
+  std::vector<ImagePatches> frames;
+  for (int i = 0; i < count; ++i) {
+    RgbImage frame = {stacked.width, stacked.height / count, {}};
+    frame.rgb.assign(stacked.rgb.begin() + i * frame_bytes,
+                     stacked.rgb.begin() + (i + 1) * frame_bytes);
+    frames.push_back(CutPatches(frame));
+  }
+  std::vector<MediaItem> media;
+  for (const ImagePatches& frame : frames) media.push_back(ImageItem(frame));
+  ExpectLogits(model, video.at("prompt"), "prompt", Arrays("video.safetensors"), media);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sources, GoldenMediaTest, ::testing::Values("model.gguf", "model"),

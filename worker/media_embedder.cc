@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/device_array.h"
 #include "worker/tensor_loader.h"
 
 namespace facet {
@@ -47,8 +48,6 @@ class ProjectorEmbedder final : public MediaEmbedder {
   void EmbedSounds(absl::Span<const MediaToken> tokens, float* hidden);
   // Uploads the values of tokens, `columns` each, and their rows of the batch.
   void UploadTokens(absl::Span<const MediaToken> tokens, int columns);
-  static float* Floats(const DeviceBuffer& buffer) { return static_cast<float*>(buffer.get()); }
-  static int32_t* Ints(const DeviceBuffer& buffer) { return static_cast<int32_t*>(buffer.get()); }
 
   const int hidden_size_;
   Device& device_;
@@ -57,12 +56,12 @@ class ProjectorEmbedder final : public MediaEmbedder {
   VisionWeights vision_ = {};
   Weight audio_;  // [H, 640]
   std::vector<DeviceBuffer> vectors_;
-  DeviceBuffer values_;            // [kTileTokens, 6912]
-  DeviceBuffer embedded_;          // [kTileTokens, D]
-  DeviceBuffer position_;          // [kTileTokens, D]
-  DeviceBuffer out_;               // [kTileTokens, H]
-  DeviceBuffer rows_;              // [kTileTokens]
-  DeviceBuffer places_of_tokens_;  // [kTileTokens]
+  DeviceArray<float> values_;              // [kTileTokens, 6912]
+  DeviceArray<float> embedded_;            // [kTileTokens, D]
+  DeviceArray<float> position_;            // [kTileTokens, D]
+  DeviceArray<float> out_;                 // [kTileTokens, H]
+  DeviceArray<int32_t> rows_;              // [kTileTokens]
+  DeviceArray<int32_t> places_of_tokens_;  // [kTileTokens]
 };
 
 absl::Status ProjectorEmbedder::LoadVision(TensorLoader& loader, const ModelFile& file) {
@@ -101,16 +100,13 @@ absl::Status ProjectorEmbedder::Load(const ModelFile& file) {
 
 absl::Status ProjectorEmbedder::Allocate() {
   const int64_t size = has_vision_ ? vision_.patch.rows : 1;
-  const auto allocate = [&](DeviceBuffer& buffer, int64_t columns) -> absl::Status {
-    ASSIGN_OR_RETURN(buffer, device_.Allocate(4 * kTileTokens * columns));
-    return absl::OkStatus();
-  };
-  RETURN_IF_ERROR(allocate(values_, kPatchElements));
-  RETURN_IF_ERROR(allocate(embedded_, size));
-  RETURN_IF_ERROR(allocate(position_, size));
-  RETURN_IF_ERROR(allocate(out_, hidden_size_));
-  RETURN_IF_ERROR(allocate(rows_, 1));
-  return allocate(places_of_tokens_, 1);
+  ASSIGN_OR_RETURN(values_, DeviceArray<float>::Make(device_, kTileTokens * kPatchElements));
+  ASSIGN_OR_RETURN(embedded_, DeviceArray<float>::Make(device_, kTileTokens * size));
+  ASSIGN_OR_RETURN(position_, DeviceArray<float>::Make(device_, kTileTokens * size));
+  ASSIGN_OR_RETURN(out_, DeviceArray<float>::Make(device_, int64_t{kTileTokens} * hidden_size_));
+  ASSIGN_OR_RETURN(rows_, DeviceArray<int32_t>::Make(device_, kTileTokens));
+  ASSIGN_OR_RETURN(places_of_tokens_, DeviceArray<int32_t>::Make(device_, kTileTokens));
+  return absl::OkStatus();
 }
 
 void ProjectorEmbedder::UploadTokens(absl::Span<const MediaToken> tokens, int columns) {
@@ -120,44 +116,43 @@ void ProjectorEmbedder::UploadTokens(absl::Span<const MediaToken> tokens, int co
     WriteMediaValues(tokens[i], values.data() + i * columns);
     rows.push_back(tokens[i].row);
   }
-  device_.CopyToDevice(values_.get(), values.data(), static_cast<int64_t>(4 * values.size()));
-  device_.CopyToDevice(rows_.get(), rows.data(), static_cast<int64_t>(4 * rows.size()));
+  values_.Upload(values);
+  rows_.Upload(rows);
 }
 
 void ProjectorEmbedder::EmbedImages(absl::Span<const MediaToken> tokens, float* hidden) {
   UploadTokens(tokens, kPatchElements);
   const int count = static_cast<int>(tokens.size());
   const int size = static_cast<int>(vision_.patch.rows);
-  device_.LayerNorm(Floats(values_), vision_.norm1_weight, vision_.norm1_bias, count,
-                    kPatchElements, kLayerNormEpsilon, Floats(values_));
-  device_.MatMul(Floats(values_), vision_.patch, count, Floats(embedded_));
-  device_.AddRows(Floats(embedded_), vision_.patch_bias, 0, count, size);
-  device_.LayerNorm(Floats(embedded_), vision_.norm2_weight, vision_.norm2_bias, count, size,
-                    kLayerNormEpsilon, Floats(embedded_));
+  device_.LayerNorm(values_.data(), vision_.norm1_weight, vision_.norm1_bias, count, kPatchElements,
+                    kLayerNormEpsilon, values_.data());
+  device_.MatMul(values_.data(), vision_.patch, count, embedded_.data());
+  device_.AddRows(embedded_.data(), vision_.patch_bias, 0, count, size);
+  device_.LayerNorm(embedded_.data(), vision_.norm2_weight, vision_.norm2_bias, count, size,
+                    kLayerNormEpsilon, embedded_.data());
   for (const int axis : {0, 1}) {
     std::vector<int32_t> places;
     for (const MediaToken& token : tokens) {
       const int width = token.item->grid_width;
       places.push_back(axis == 0 ? token.index % width : places_ + token.index / width);
     }
-    device_.CopyToDevice(places_of_tokens_.get(), places.data(),
-                         static_cast<int64_t>(4 * places.size()));
-    device_.EmbedTokens(vision_.positions, Ints(places_of_tokens_), count, 1.0f, Floats(position_));
-    device_.AddRows(Floats(embedded_), Floats(position_), size, count, size);
+    places_of_tokens_.Upload(places);
+    device_.EmbedTokens(vision_.positions, places_of_tokens_.data(), count, 1.0f, position_.data());
+    device_.AddRows(embedded_.data(), position_.data(), size, count, size);
   }
-  device_.LayerNorm(Floats(embedded_), vision_.norm3_weight, vision_.norm3_bias, count, size,
-                    kLayerNormEpsilon, Floats(embedded_));
-  device_.RmsNorm(Floats(embedded_), nullptr, count, size, kRmsEpsilon, Floats(embedded_));
-  device_.MatMul(Floats(embedded_), vision_.projection, count, Floats(out_));
-  device_.ScatterRows(Floats(out_), Ints(rows_), count, hidden_size_, hidden);
+  device_.LayerNorm(embedded_.data(), vision_.norm3_weight, vision_.norm3_bias, count, size,
+                    kLayerNormEpsilon, embedded_.data());
+  device_.RmsNorm(embedded_.data(), nullptr, count, size, kRmsEpsilon, embedded_.data());
+  device_.MatMul(embedded_.data(), vision_.projection, count, out_.data());
+  device_.ScatterRows(out_.data(), rows_.data(), count, hidden_size_, hidden);
 }
 
 void ProjectorEmbedder::EmbedSounds(absl::Span<const MediaToken> tokens, float* hidden) {
   UploadTokens(tokens, kFrameSamples);
   const int count = static_cast<int>(tokens.size());
-  device_.RmsNorm(Floats(values_), nullptr, count, kFrameSamples, kRmsEpsilon, Floats(values_));
-  device_.MatMul(Floats(values_), audio_, count, Floats(out_));
-  device_.ScatterRows(Floats(out_), Ints(rows_), count, hidden_size_, hidden);
+  device_.RmsNorm(values_.data(), nullptr, count, kFrameSamples, kRmsEpsilon, values_.data());
+  device_.MatMul(values_.data(), audio_, count, out_.data());
+  device_.ScatterRows(out_.data(), rows_.data(), count, hidden_size_, hidden);
 }
 
 void ProjectorEmbedder::Embed(absl::Span<const MediaToken> tokens, float* hidden) {

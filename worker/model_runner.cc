@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "worker/attention_rows.h"
 #include "worker/decoder.h"
+#include "worker/device_array.h"
 
 namespace facet {
 namespace {
@@ -31,7 +32,7 @@ class TextModelRunner final : public ModelRunner {
 
   absl::Status Allocate();
   absl::Span<const float> RunBlocking(const Batch& batch) override;
-  const float* output_states() const override { return Floats(outputs_); }
+  const float* output_states() const override { return outputs_.data(); }
   const ModelRunnerOptions& options() const override { return options_; }
 
  private:
@@ -39,14 +40,6 @@ class TextModelRunner final : public ModelRunner {
   void PrepareAttention(const Batch& batch);
   std::vector<int32_t> EmbeddedIds(const Batch& batch) const;
   absl::Span<const float> RunHeadBlocking(const Batch& batch);
-
-  absl::StatusOr<DeviceBuffer> AllocateWords(int64_t words) { return device_.Allocate(4 * words); }
-  void Upload(absl::Span<const int32_t> values, const DeviceBuffer& buffer) {
-    device_.CopyToDevice(buffer.get(), values.data(),
-                         static_cast<int64_t>(values.size() * sizeof(int32_t)));
-  }
-  static float* Floats(const DeviceBuffer& buffer) { return static_cast<float*>(buffer.get()); }
-  static int32_t* Ints(const DeviceBuffer& buffer) { return static_cast<int32_t*>(buffer.get()); }
 
   const Weights& weights_;
   const TextConfig& config_;
@@ -57,18 +50,18 @@ class TextModelRunner final : public ModelRunner {
 
   AttentionRows full_, sliding_;
   Decoder decoder_;
-  DeviceBuffer ids_;         // [rows_max]
-  DeviceBuffer output_ids_;  // [output_rows_max], the rows whose logits are wanted
-  DeviceBuffer outputs_;     // [output_rows_max, H]
-  DeviceBuffer logits_;      // [output_rows_max, vocabulary]
+  DeviceArray<int32_t> ids_;         // [rows_max]
+  DeviceArray<int32_t> output_ids_;  // [output_rows_max], the rows whose logits are wanted
+  DeviceArray<float> outputs_;       // [output_rows_max, H]
+  DeviceArray<float> logits_;        // [output_rows_max, vocabulary]
 };
 
 absl::Status TextModelRunner::Allocate() {
   const int64_t outputs = options_.output_rows_max;
-  ASSIGN_OR_RETURN(ids_, AllocateWords(options_.rows_max));
-  ASSIGN_OR_RETURN(output_ids_, AllocateWords(outputs));
-  ASSIGN_OR_RETURN(outputs_, AllocateWords(outputs * config_.hidden_size));
-  ASSIGN_OR_RETURN(logits_, AllocateWords(outputs * config_.vocab_size));
+  ASSIGN_OR_RETURN(ids_, DeviceArray<int32_t>::Make(device_, options_.rows_max));
+  ASSIGN_OR_RETURN(output_ids_, DeviceArray<int32_t>::Make(device_, outputs));
+  ASSIGN_OR_RETURN(outputs_, DeviceArray<float>::Make(device_, outputs * config_.hidden_size));
+  ASSIGN_OR_RETURN(logits_, DeviceArray<float>::Make(device_, outputs * config_.vocab_size));
   return absl::OkStatus();
 }
 
@@ -102,10 +95,10 @@ std::vector<int32_t> TextModelRunner::EmbeddedIds(const Batch& batch) const {
 absl::Span<const float> TextModelRunner::RunBlocking(const Batch& batch) {
   CheckBatch(batch);
   PrepareAttention(batch);
-  Upload(EmbeddedIds(batch), ids_);
+  ids_.Upload(EmbeddedIds(batch));
   const int rows = batch.rows();
   const float embedding_scale = std::sqrt(static_cast<float>(config_.hidden_size));
-  device_.EmbedTokens(weights_.embedding, Ints(ids_), rows, embedding_scale, decoder_.hidden());
+  device_.EmbedTokens(weights_.embedding, ids_.data(), rows, embedding_scale, decoder_.hidden());
   if (!batch.media.empty()) embedder_->Embed(batch.media, decoder_.hidden());
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerConfig& layer = config_.layers[i];
@@ -118,17 +111,17 @@ absl::Span<const float> TextModelRunner::RunBlocking(const Batch& batch) {
 absl::Span<const float> TextModelRunner::RunHeadBlocking(const Batch& batch) {
   const int outputs = static_cast<int>(batch.output_rows.size());
   if (outputs == 0) return {};
-  Upload(batch.output_rows, output_ids_);
-  device_.GatherRows(decoder_.hidden(), Ints(output_ids_), outputs, config_.hidden_size,
-                     Floats(outputs_), config_.hidden_size);
-  device_.RmsNorm(Floats(outputs_), weights_.output_norm, outputs, config_.hidden_size,
-                  config_.rms_epsilon, Floats(outputs_));
-  device_.MatMul(Floats(outputs_), weights_.embedding, outputs, Floats(logits_));
+  output_ids_.Upload(batch.output_rows);
+  device_.GatherRows(decoder_.hidden(), output_ids_.data(), outputs, config_.hidden_size,
+                     outputs_.data(), config_.hidden_size);
+  device_.RmsNorm(outputs_.data(), weights_.output_norm, outputs, config_.hidden_size,
+                  config_.rms_epsilon, outputs_.data());
+  device_.MatMul(outputs_.data(), weights_.embedding, outputs, logits_.data());
   const int64_t elements = int64_t{outputs} * config_.vocab_size;
   if (config_.logit_softcap > 0) {
-    device_.SoftCap(Floats(logits_), elements, config_.logit_softcap);
+    device_.SoftCap(logits_.data(), elements, config_.logit_softcap);
   }
-  return {device_.ReadBlocking(Floats(logits_), elements), static_cast<size_t>(elements)};
+  return {device_.ReadBlocking(logits_.data(), elements), static_cast<size_t>(elements)};
 }
 
 }  // namespace
