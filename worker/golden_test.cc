@@ -491,7 +491,8 @@ class GoldenMediaTest : public ::testing::TestWithParam<std::string> {
 };
 
 RgbImage DecodeGolden(const std::string& name) {
-  return DecodeImage(MappedFile::Open(kFolder + name).value()->bytes()).value();
+  const std::unique_ptr<MappedFile> file = MappedFile::Open(kFolder + name).value();
+  return DecodeImage(file->bytes()).value();
 }
 
 TEST_P(GoldenMediaTest, ImagesAndSounds) {
@@ -508,8 +509,8 @@ TEST_P(GoldenMediaTest, ImagesAndSounds) {
   int compared = 0;
   for (const char* set : {"image", "audio"}) {
     const Arrays golden(absl::StrCat(set, ".safetensors"));
-    for (const json::value& prompt :
-         ReadJson(absl::StrCat(set, ".json")).at("prompts").as_array()) {
+    const json::value prompts = ReadJson(absl::StrCat(set, ".json"));
+    for (const json::value& prompt : prompts.at("prompts").as_array()) {
       std::vector<MediaItem> media;
       for (const int32_t i : Ints(prompt.at("images"))) media.push_back(ImageItem(patches[i]));
       const json::value* sounds = prompt.as_object().if_contains("sounds");
