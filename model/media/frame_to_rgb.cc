@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "model/media/jpeg_color.h"
 
 extern "C" {
 #include <libavutil/imgutils.h>
@@ -144,6 +145,7 @@ absl::StatusOr<Frame> Convert(const AVFrame& frame, AVPixelFormat format) {
 }  // namespace
 
 absl::StatusOr<RgbImage> FrameToRgb(Frame frame) {
+  if (IsJpegColor(*frame)) return JpegToRgb(*frame);
   const AVPixFmtDescriptor& descriptor = Descriptor(*frame);
   if (HasChroma(descriptor)) {
     const bool alpha = (descriptor.flags & AV_PIX_FMT_FLAG_ALPHA) != 0;

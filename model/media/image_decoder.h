@@ -12,10 +12,10 @@ namespace facet {
 // What one picture may take at most. All of it is known, from the file's header, before memory is
 // taken for pixels. Decoding takes up to 11 bytes a pixel.
 struct ImageLimits {
-  int64_t bytes_max = int64_t{20} << 20;     // of the file
+  int64_t bytes_max = int64_t{32} << 20;     // of the file
   int64_t pixels_max = 64'000'000;           // 8,000 x 8,000; at most 64,000,000
   int64_t side_max = 65'535;                 // pixels, as in JPEG: what a strip costs to resize
-  int64_t scanned_pixels_max = 640'000'000;  // pixels times passes of a progressive JPEG
+  int64_t scanned_pixels_max = 480'000'000;  // pixels times passes of a progressive JPEG
   int64_t cpu_ms_max = 1000;                 // for what can be interrupted
 };
 

@@ -125,13 +125,14 @@ absl::StatusOr<ImageHeader> ReadJpeg(absl::string_view file) {
     if (segment_bytes < 2 || file.size() - at < segment_bytes) break;
     // Frame headers are c0 to cf, save tables (c4, cc) and the reserved c8.
     if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc) {
+      if (header.scans > 0 || header.width > 0) break;  // a second picture in the first
       header.height = static_cast<int64_t>(BigEndian(file, at + 3, 2));
       header.width = static_cast<int64_t>(BigEndian(file, at + 5, 2));
     }
     if (marker == 0xda) ++header.scans;
     at += segment_bytes;
   }
-  return absl::InvalidArgumentError("JPEG image: is damaged or cut short, its end is missing");
+  return absl::InvalidArgumentError("JPEG image: is damaged or cut short");
 }
 
 absl::StatusOr<ImageHeader> ReadHeader(absl::string_view file) {

@@ -18,6 +18,9 @@ namespace {
 constexpr size_t kSignatureBytes = 8;
 constexpr size_t kChunkFrameBytes = 12;  // length, type and checksum around a chunk's data
 
+// Some writers leave a little more than the rows.
+constexpr uint64_t kSurplusBytesMax = 65536;
+
 absl::Status Damaged(absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("PNG image: ", why));
 }
@@ -78,9 +81,11 @@ absl::Status CheckInflatedBytes(const std::vector<absl::string_view>& parts,
       stream.avail_out = static_cast<uInt>(out.size());
       const int result = inflate(&stream, Z_NO_FLUSH);
       bytes += out.size() - stream.avail_out;
-      if (bytes > expected_bytes) return Damaged("holds more data than its size has pixels");
+      if (bytes > expected_bytes + kSurplusBytesMax) {
+        return Damaged("holds more data than its size has pixels");
+      }
       if (result == Z_STREAM_END) {
-        return bytes == expected_bytes ? absl::OkStatus()
+        return bytes >= expected_bytes ? absl::OkStatus()
                                        : Damaged("holds less data than its size has pixels");
       }
       if (result == Z_BUF_ERROR) break;  // wants the next part
@@ -89,7 +94,7 @@ absl::Status CheckInflatedBytes(const std::vector<absl::string_view>& parts,
     } while (stream.avail_in > 0 || stream.avail_out == 0);
   }
   // A stream that never says its end, yet holds all pixels, is what some writers make.
-  return bytes == expected_bytes ? absl::OkStatus() : Damaged("is cut short");
+  return bytes >= expected_bytes ? absl::OkStatus() : Damaged("is cut short");
 }
 
 }  // namespace

@@ -58,6 +58,8 @@ def write_pictures():
     rgb.save(FOLDER / "rgb.gif")
     rgb.save(FOLDER / "rgb.jpg", quality=90)
     rgb.save(FOLDER / "full_chroma.jpg", quality=90, subsampling=0)
+    rgb.save(FOLDER / "half_width.jpg", quality=90, subsampling=1)
+    rgb.crop((0, 0, 63, 47)).save(FOLDER / "odd_sides.jpg", quality=90)
     rgb.save(FOLDER / "progressive.jpg", quality=90, progressive=True)
     rgb.convert("CMYK").save(FOLDER / "cmyk.jpg", quality=90)
     rgb.convert("L").save(FOLDER / "gray.jpg", quality=90)
