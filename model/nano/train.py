@@ -226,9 +226,11 @@ class Run:
         self.compile_in_turn()
         saved_at_s = self.elapsed_s
         loader = self.batches_from(self.step)
+        last_s = time.monotonic()
         while self.elapsed_s < self.budget_s:
-            started = time.monotonic()
-            loss, seconds = self.train_step(next(loader), started)
+            now_s = time.monotonic()
+            loss, seconds = self.train_step(next(loader), now_s - last_s)
+            last_s = now_s
             self.losses.append(loss)
             self.step += 1
             self.elapsed_s += seconds
@@ -264,12 +266,15 @@ class Run:
             )
         )
 
-    def train_step(self, batch, started):
-        """(loss, seconds), both the means over all ranks, so that all agree on when to stop."""
+    def train_step(self, batch, seconds):
+        """(loss, seconds), both the means over all ranks, so that all agree on when to stop.
+
+        `seconds` is what this rank's last step took.
+        """
         self.set_rates()
         loss = self.loss(batch)
         loss.backward()
-        numbers = ranks.average(self.trained, [loss.item(), time.monotonic() - started])
+        numbers = ranks.average(self.trained, [loss.item(), seconds])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
