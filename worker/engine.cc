@@ -47,7 +47,6 @@ struct Engine::Sequence {
   v1::GenerateReply reply;  // of the step that runs
 
   int generated_count() const { return static_cast<int>(tokens.size()) - prompt_count; }
-  int sliding_held() const { return static_cast<int>(pages.sliding.size()) - sliding_first; }
 };
 
 namespace {
@@ -320,14 +319,17 @@ SchedulerSnapshot Engine::Snapshot() const {
     if (next_page < sequence.keys.size()) in_progress.insert(sequence.keys[next_page]);
   };
   for (const auto& sequence : running_) {
-    snapshot.sequences.push_back({.computed_len = sequence->computed_len,
-                                  .token_count = static_cast<int>(sequence->tokens.size()),
-                                  .running = true,
-                                  .full_pages = static_cast<int32_t>(sequence->pages.full.size()),
-                                  .sliding_pages = sequence->sliding_held(),
-                                  .drafts = static_cast<int>(sequence->drafts.size()),
-                                  .priority = sequence->request.priority(),
-                                  .images = sequence->images});
+    const PageTables& held = sequence->pages;
+    snapshot.sequences.push_back(
+        {.computed_len = sequence->computed_len,
+         .token_count = static_cast<int>(sequence->tokens.size()),
+         .running = true,
+         .full_pages = pages.CountUnshared(KvPool::kFull, held.full),
+         .sliding_pages = pages.CountUnshared(KvPool::kSliding, held.sliding),
+         .held_pages = static_cast<int32_t>(held.full.size()),
+         .drafts = static_cast<int>(sequence->drafts.size()),
+         .priority = sequence->request.priority(),
+         .images = sequence->images});
     add_in_progress(*sequence, sequence->published_pages);
   }
   for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {

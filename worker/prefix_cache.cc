@@ -98,6 +98,14 @@ PrefixCache::CachedPage PrefixCache::Describe(KvPool pool, int32_t page) const {
   return {pool, page, described.key, described.depth, described.resume_point};
 }
 
+int32_t PrefixCache::CountUnshared(KvPool pool, absl::Span<const int32_t> pages) const {
+  int32_t count = 0;
+  for (const int32_t page : pages) {
+    count += page != kNone && of(pool).pages[page].references == 1 ? 1 : 0;
+  }
+  return count;
+}
+
 int32_t PrefixCache::available(KvPool pool) const {
   return static_cast<int32_t>(of(pool).free.size() + of(pool).evictable.size());
 }

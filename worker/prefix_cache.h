@@ -90,6 +90,10 @@ class PrefixCache {
   // How many sliding pages must be there for a prefix of `pages` pages.
   int WindowPages(int pages) const;
 
+  // Of `pages`, those that giving one reference back would free: nobody else holds them. kNone is
+  // passed over.
+  int32_t CountUnshared(KvPool pool, absl::Span<const int32_t> pages) const;
+
   // Pages that Take can give: free and evictable ones.
   int32_t available(KvPool pool) const;
   int32_t page_count(KvPool pool) const { return static_cast<int32_t>(of(pool).pages.size()); }

@@ -238,5 +238,19 @@ TEST(PrefixCacheTest, KeepsItsInvariants) {
   EXPECT_EQ(cache.in_use_count(KvPool::kFull) + cache.in_use_count(KvPool::kSliding), 0);
 }
 
+// Given pages of which some are held twice, expect only the others to be counted as freed by one.
+TEST(PrefixCacheTest, CountsUnsharedPages) {
+  PrefixCache cache(4, 4, 64);
+  const int32_t own = cache.Take(KvPool::kFull), shared = cache.Take(KvPool::kFull);
+  PageKey key = {1};
+  cache.Publish(KvPool::kFull, shared, key, 0);
+  const int32_t again = cache.Publish(KvPool::kFull, cache.Take(KvPool::kFull), key, 0);
+  ASSERT_EQ(again, shared);
+  EXPECT_EQ(cache.CountUnshared(KvPool::kFull, {own, PrefixCache::kNone, shared}), 1);
+  cache.Release(KvPool::kFull, shared);
+  EXPECT_EQ(cache.CountUnshared(KvPool::kFull, {own, shared}), 2);
+  cache.CheckInvariants();
+}
+
 }  // namespace
 }  // namespace facet

@@ -40,7 +40,7 @@ class Planner {
   // Logical pages that a sequence has, or will have from the cache. After drafts were refused it
   // may hold a page more than its tokens fill.
   int32_t Held(int i) const {
-    return sequences_[i].running ? sequences_[i].full_pages : PagesOf(sequences_[i].computed_len);
+    return sequences_[i].running ? sequences_[i].held_pages : PagesOf(sequences_[i].computed_len);
   }
   // Both pools grow by the same logical pages; a sliding page given back never comes again.
   int32_t NewPages(int i, int tokens) const {
@@ -194,13 +194,11 @@ void Planner::Prefills() {
 }
 
 void Planner::Admissions() {
+  // What a preempted sequence shared with one that waits is counted in the next step.
+  if (!plan_.preempted.empty()) return;
   for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
     const SchedulerSequence& sequence = sequences_[i];
     if (sequence.running || sequence.deferred) continue;
-    // One that was just preempted would take its pages back.
-    for (const int victim : plan_.preempted) {
-      if (sequences_[victim].priority >= sequence.priority) return;
-    }
     if (tokens_left_ <= 0) return;
     const int chunk = ChunkOf(i);
     if (chunk == 0 || !CanAdmit(i, chunk)) return;

@@ -22,10 +22,11 @@ struct SchedulerSequence {
   int computed_len = 0;
   int token_count = 0;
   bool running = false;  // it holds pages; otherwise it waits and holds none
-  // Running: pages that come free when it is preempted. Waiting: pages of its cached prefix that
-  // are counted as free now and no longer will be.
+  // Running: pages that come free when it is preempted, those that no other holds. Waiting: pages
+  // of its cached prefix that are counted as free now and no longer will be.
   int32_t full_pages = 0;
   int32_t sliding_pages = 0;
+  int32_t held_pages = 0;  // running: the logical pages that it has, shared ones included
   // Another sequence computes its next page right now; it waits for that rather than do it again.
   bool deferred = false;
   int drafts = 0;    // guessed tokens after the last one, to be verified with it
