@@ -23,12 +23,11 @@ ImagePatches Patches(int width, int height, uint8_t value) {
 // Given a picture and a sound, expect SHA-256 of just the bytes that the header names: a change of
 // them would part routers and workers of two versions.
 TEST(MediaDigestTest, HashesKindGridAndValues) {
-  const std::string image =
-      std::string("\1\0\0\0\2\0\0\0\1\0\0\0", 12) + std::string(2 * 6912, '\7');
+  const std::string image = std::string("\1\0\0\0\2\0\0\0\1\0\0\0", 12) + std::string(13'824, '\7');
   EXPECT_EQ(Hex(DigestPatches(MediaKind::kImage, Patches(2, 1, 7))), Sha256Hex(image));
   const float samples[] = {0.5F};
   const std::string audio = std::string("\2\0\0\0\1\0\0\0\1\0\0\0", 12) +
-                            std::string("\0\0\0\x3f", 4) + std::string(4 * 639, '\0');
+                            std::string("\0\0\0\x3f", 4) + std::string(2'556, '\0');
   EXPECT_EQ(Hex(DigestAudio(CutAudioFrames(samples))), Sha256Hex(audio));
 }
 

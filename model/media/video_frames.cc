@@ -88,6 +88,7 @@ absl::StatusOr<std::vector<int64_t>> WantedTimes(const std::vector<int64_t>& tim
   ASSIGN_OR_RETURN(const std::vector<int> indices,
                    VideoFrameIndices(total, VideoFrameCount(total, seconds)));
   std::vector<int64_t> wanted;
+  wanted.reserve(indices.size());
   for (const int index : indices) wanted.push_back(times[index]);
   return wanted;
 }

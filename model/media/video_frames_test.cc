@@ -27,6 +27,7 @@ constexpr int64_t kMegabyte = 1'000'000;
 
 std::vector<std::string> Timestamps(const std::vector<VideoFrame>& frames) {
   std::vector<std::string> timestamps;
+  timestamps.reserve(frames.size());
   for (const VideoFrame& frame : frames) timestamps.push_back(frame.timestamp);
   return timestamps;
 }
