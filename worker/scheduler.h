@@ -75,8 +75,8 @@ struct StepPlan {
 // order of precedence, in chunks. Where pages run out, the last sequence in that order is
 // preempted, so the first always goes on. A waiting sequence is admitted when pages for all its
 // tokens are free; sequences of lower priority are preempted for it. Guarantee: if any sequence has
-// tokens to compute and fits into the empty pools, `runs` and `preempted` are not both empty. At most
-// one run for each sequence.
+// tokens to compute and fits into the empty pools, `runs` and `preempted` are not both empty. At
+// most one run for each sequence.
 StepPlan PlanStep(const SchedulerSnapshot& snapshot, const SchedulerLimits& limits);
 
 }  // namespace facet

@@ -28,7 +28,8 @@ constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr int64_t kMegabyte = 1'000'000;
 
 // A WAV file of one channel of this form (the fmt chunk's numbers).
-std::string Wav(int form, int samples_per_second, int sample_bytes, absl::string_view data) {
+std::string Wav(int form, uint64_t samples_per_second, uint64_t sample_bytes,
+                absl::string_view data) {
   const auto number = [](uint64_t value, int bytes) {
     return std::string(reinterpret_cast<const char*>(&value), bytes);  // little endian, as WAV is
   };
@@ -38,7 +39,7 @@ std::string Wav(int form, int samples_per_second, int sample_bytes, absl::string
                       number(8 * sample_bytes, 2), "data", number(data.size(), 4), data);
 }
 
-std::string PcmWav(int samples_per_second, const std::vector<int16_t>& samples) {
+std::string PcmWav(uint64_t samples_per_second, const std::vector<int16_t>& samples) {
   return Wav(1, samples_per_second, 2, facet::testing::AsBytes(samples));
 }
 
@@ -130,7 +131,7 @@ TEST(AudioDecoderTest, BoundsFloatSamples) {
 // Given a rate at which a few samples are hours, expect it refused before it is resampled.
 TEST(AudioDecoderTest, RefusesAbsurdRates) {
   const std::vector<int16_t> samples(50'000);
-  for (const int rate : {1, 1'999, 384'001, 2'000'000'000}) {
+  for (const uint64_t rate : {1, 1'999, 384'001, 2'000'000'000}) {
     absl::Status status;
     EXPECT_LT(CpuSeconds([&] { status = DecodeAudio(PcmWav(rate, samples)).status(); }), 0.1);
     EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr(absl::StrCat("sample rate ", rate, " Hz"))));
@@ -163,6 +164,17 @@ TEST(AudioDecoderBombTest, RefusesHoursWhileDecoding) {
     RecordProperty(absl::StrCat("bomb_of_", file.size(), "_bytes"),
                    absl::StrCat(seconds * 1e3, " ms, ", growth / 1e6, " MB"));
   }
+}
+
+// Given an M4A whose table claims a billion samples, expect it refused with no memory taken.
+TEST(AudioDecoderBombTest, RefusesTablesThatClaimTooMuch) {
+  std::string file = ReadMedia("tone_aac.m4a");
+  const size_t table = file.find("stsz");
+  ASSERT_NE(table, std::string::npos);
+  file[table + 12] = '\x40';
+  absl::Status status;
+  EXPECT_LT(PeakMemoryGrowthBytes([&] { status = DecodeAudio(file).status(); }), 5 * kMegabyte);
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("audio: tables claim")));
 }
 
 // Given each format cut at every sixteenth and with bytes changed, expect an error or a sound, in

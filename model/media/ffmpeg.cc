@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "model/media/mp4_tables.h"
 
 extern "C" {
 #include <libavutil/avstring.h>
@@ -17,9 +19,12 @@ namespace {
 
 constexpr int kReadBufferBytes = 32768;
 
+// As FFmpeg itself: a cover picture may stand before the first sign of an MP3.
+constexpr size_t kProbeBytesMax = 1 << 20;
+
 // No single block that FFmpeg takes is larger, whatever a file claims: the largest picture of
-// image_decoder.h has 64 million pixels of at most 8 bytes.
-constexpr size_t kBlockBytesMax = size_t{544} << 20;
+// image_decoder.h has 64 million pixels of 4 bytes; of 8 bytes, only half as many.
+constexpr size_t kBlockBytesMax = size_t{272} << 20;
 
 // What FFmpeg keeps for the whole process. It would write about each broken file to stderr.
 void ConfigureProcess() {
@@ -28,6 +33,18 @@ void ConfigureProcess() {
     av_max_alloc(kBlockBytesMax);
     return true;
   }();
+}
+
+// The format that the file's first bytes are of; null if FFmpeg knows none.
+const AVInputFormat* ProbeFormat(absl::string_view file) {
+  std::string first(file.substr(0, kProbeBytesMax));
+  AVProbeData probe = {};
+  probe.filename = "";
+  probe.buf_size = static_cast<int>(first.size());
+  first.resize(first.size() + AVPROBE_PADDING_SIZE);
+  probe.buf = reinterpret_cast<unsigned char*>(first.data());
+  int score = 0;
+  return av_probe_input_format3(&probe, /*is_opened=*/1, &score);
 }
 
 absl::StatusOr<CodecContext> Open(const AVCodec* decoder, const AVCodecParameters* parameters,
@@ -81,7 +98,7 @@ MediaFile::MediaFile(absl::string_view what, absl::string_view file, const CpuDe
 
 MediaFile::~MediaFile() {
   avformat_close_input(&format_);
-  av_freep(&io_->buffer);
+  av_freep(static_cast<void*>(&io_->buffer));
   avio_context_free(&io_);
 }
 
@@ -90,16 +107,26 @@ absl::StatusOr<std::unique_ptr<MediaFile>> MediaFile::Open(absl::string_view wha
                                                            const char* formats, const char* codecs,
                                                            const CpuDeadline& deadline) {
   std::unique_ptr<MediaFile> media(new MediaFile(what, file, deadline));
+  const AVInputFormat* format = ProbeFormat(file);
+  if (format == nullptr || av_match_list(format->name, formats, ',') <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat(what, ": not a file of a known format"));
+  }
+  if (av_match_name("mov", format->name) > 0) {
+    const absl::Status status = CheckMp4Tables(file);
+    if (!status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(what, ": ", status.message()));
+    }
+  }
   media->format_ = avformat_alloc_context();
   CHECK(media->format_ != nullptr) << "out of memory";
   media->format_->pb = media->io_;
-  // A file names no other file, and is of no other kind than these.
+  // A file names no other file, and holds no files of other kinds.
   media->format_->format_whitelist = av_strdup(formats);
   media->format_->codec_whitelist = av_strdup(codecs);
   media->format_->protocol_whitelist = av_strdup("");
   // On failure FFmpeg frees the context and clears the pointer.
-  const int code = avformat_open_input(&media->format_, nullptr, nullptr, nullptr);
-  if (code < 0) return media->Error("not a file of a known format", code);
+  const int code = avformat_open_input(&media->format_, nullptr, format, nullptr);
+  if (code < 0) return media->Error("damaged", code);
   return media;
 }
 

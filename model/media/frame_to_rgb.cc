@@ -66,7 +66,7 @@ void ReadComponent(const AVFrame& frame, const AVPixFmtDescriptor& descriptor, i
 void PaletteRow(const AVFrame& frame, int y, uint8_t* out) {
   const uint8_t* in = frame.data[0] + int64_t{y} * frame.linesize[0];
   for (int x = 0; x < frame.width; ++x, out += 3) {
-    const uint8_t* color = frame.data[1] + 4 * in[x];
+    const uint8_t* color = frame.data[1] + size_t{4} * in[x];
     for (int channel = 0; channel < 3; ++channel) {
       out[channel] = OnWhite(color[2 - channel], color[3]);
     }

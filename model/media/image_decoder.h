@@ -10,7 +10,8 @@
 namespace facet {
 
 // What one picture may take at most. All of it is known, from the file's header, before memory is
-// taken for pixels. Decoding takes up to 11 bytes a pixel.
+// taken for pixels. Decoding takes up to 7 bytes a pixel, or 11 of 16-bit samples, of which FFmpeg
+// takes 32 million pixels (see ffmpeg.cc).
 struct ImageLimits {
   int64_t bytes_max = int64_t{32} << 20;     // of the file
   int64_t pixels_max = 64'000'000;           // 8,000 x 8,000; at most 64,000,000

@@ -133,11 +133,11 @@ TEST(ImageDecoderTest, NamesTheLimit) {
   const auto refused = [&](const ImageLimits& limits) { return DecodeImage(file, limits); };
   EXPECT_THAT(refused({.bytes_max = 100}),
               StatusIs(kInvalid, HasSubstr("bytes is over the limit of 100")));
-  EXPECT_THAT(refused({.pixels_max = 64 * 48 - 1}),
+  EXPECT_THAT(refused({.pixels_max = int64_t{64} * 48 - 1}),
               StatusIs(kInvalid, AllOf(HasSubstr("64 x 48"), HasSubstr("limit of 3071"))));
   EXPECT_THAT(refused({.side_max = 63}), StatusIs(kInvalid, HasSubstr("limit of 63 a side")));
-  EXPECT_OK(refused({.pixels_max = 64 * 48, .side_max = 64}));
-  EXPECT_THAT(DecodeImage(ReadMedia("progressive.jpg"), {.scanned_pixels_max = 64 * 48}),
+  EXPECT_OK(refused({.pixels_max = int64_t{64} * 48, .side_max = 64}));
+  EXPECT_THAT(DecodeImage(ReadMedia("progressive.jpg"), {.scanned_pixels_max = int64_t{64} * 48}),
               StatusIs(kInvalid, HasSubstr("scans is over the limit")));
 }
 

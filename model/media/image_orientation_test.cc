@@ -27,7 +27,7 @@ std::string Text(const RgbImage& image) {
   for (int y = 0; y < image.height; ++y) {
     if (y > 0) text += '/';
     for (int x = 0; x < image.width; ++x) {
-      const uint8_t* pixel = &image.rgb[(y * image.width + x) * 3];
+      const uint8_t* pixel = &image.rgb[(size_t(y) * image.width + x) * 3];
       EXPECT_EQ(pixel[1], 1);
       EXPECT_EQ(pixel[2], 2);
       text += static_cast<char>(pixel[0]);

@@ -41,9 +41,12 @@ double Cubic(double x) {
 // The largest shift, up to 22, at which the greatest weight still fits in 16 bits.
 int ShiftFor(double weight_max) {
   int shift = 0;
-  while (shift < 22 && static_cast<int>(0.5 + weight_max * (1 << (shift + 1))) < (1 << 15)) ++shift;
+  while (shift < 22 && std::lround(weight_max * (1 << (shift + 1))) < (1 << 15)) ++shift;
   return shift;
 }
+
+// Rounds ties up, as std::lround would not below zero.
+int ToIndex(double position) { return static_cast<int>(std::floor(position + 0.5)); }
 
 Filter MakeFilter(int inputs, int outputs) {
   const double scale = static_cast<double>(inputs) / outputs;
@@ -57,8 +60,8 @@ Filter MakeFilter(int inputs, int outputs) {
   double weight_max = 0;
   for (int i = 0; i < outputs; ++i) {
     const double center = scale * (i + 0.5);
-    const int first = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int taps = std::min(static_cast<int>(center + support + 0.5), inputs) - first;
+    const int first = std::max(ToIndex(center - support), 0);
+    const int taps = std::min(ToIndex(center + support), inputs) - first;
     filter.first[i] = first;
     filter.taps[i] = taps;
     double* row = &weights[static_cast<size_t>(i) * filter.taps_max];
@@ -75,8 +78,7 @@ Filter MakeFilter(int inputs, int outputs) {
   filter.shift = ShiftFor(weight_max);
   filter.weights.resize(weights.size());
   for (size_t i = 0; i < weights.size(); ++i) {
-    const double scaled = weights[i] * (1 << filter.shift);
-    filter.weights[i] = static_cast<int16_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+    filter.weights[i] = static_cast<int16_t>(std::lround(weights[i] * (1 << filter.shift)));
   }
   return filter;
 }

@@ -47,12 +47,12 @@ TEST(ImageResizeTest, LeavesTheWantedSizeAlone) {
 TEST(ImageResizeTest, KeepsPlacesAndChannels) {
   RgbImage image = Flat(100, 100, 0);
   for (int y = 0; y < 100; ++y) {
-    for (int x = 50; x < 100; ++x) image.rgb[(y * 100 + x) * 3 + 1] = 255;
+    for (int x = 50; x < 100; ++x) image.rgb[(size_t{100} * y + x) * 3 + 1] = 255;
   }
   const RgbImage out = ResizeImage(image, {480, 48});
   for (int y = 0; y < 48; ++y) {
     for (int x = 0; x < 480; ++x) {
-      const uint8_t* pixel = &out.rgb[(y * 480 + x) * 3];
+      const uint8_t* pixel = &out.rgb[(size_t{480} * y + x) * 3];
       ASSERT_EQ(pixel[0], 0);
       ASSERT_EQ(pixel[2], 0);
       if (x < 225) {

@@ -54,8 +54,8 @@ void EnlargeRow(const Chroma& chroma, int y, std::vector<int>& sums, uint8_t* ou
   for (int x = 0; x <= last; ++x) {
     const int left = sums[std::max(x - 1, 0)];
     const int right = sums[std::min(x + 1, last)];
-    out[2 * x] = static_cast<uint8_t>((3 * sums[x] + left + round_left) >> shift);
-    out[2 * x + 1] = static_cast<uint8_t>((3 * sums[x] + right + round_right) >> shift);
+    out[size_t{2} * x] = static_cast<uint8_t>((3 * sums[x] + left + round_left) >> shift);
+    out[size_t{2} * x + 1] = static_cast<uint8_t>((3 * sums[x] + right + round_right) >> shift);
   }
 }
 

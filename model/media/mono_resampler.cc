@@ -53,7 +53,8 @@ absl::Status MonoResampler::Configure(const AVFrame& frame) {
   AVChannelLayout in = {};
   in.order = AV_CHANNEL_ORDER_UNSPEC;
   in.nb_channels = channels;
-  AVChannelLayout out = AV_CHANNEL_LAYOUT_MONO;
+  AVChannelLayout out = {};
+  av_channel_layout_default(&out, 1);
   SwrContext* resampler = nullptr;
   int code =
       swr_alloc_set_opts2(&resampler, &out, AV_SAMPLE_FMT_FLT, samples_per_second_, &in,

@@ -88,6 +88,7 @@ absl::StatusOr<std::vector<int64_t>> WantedTimes(const std::vector<int64_t>& tim
   ASSIGN_OR_RETURN(const std::vector<int> indices,
                    VideoFrameIndices(total, VideoFrameCount(total, seconds)));
   std::vector<int64_t> wanted;
+  wanted.reserve(indices.size());
   for (const int index : indices) wanted.push_back(times[index]);
   return wanted;
 }
@@ -170,6 +171,16 @@ absl::Status DecodeStream(const Stream& in, const VideoLimits& limits, FrameColl
              : absl::InvalidArgumentError("video: damaged, frames cannot be decoded");
 }
 
+// What decoding would cost, as far as the file admits it.
+absl::Status CheckWork(const AVCodecParameters& parameters, size_t frames,
+                       const VideoLimits& limits) {
+  const int64_t pixels = int64_t{parameters.width} * parameters.height * int64_t(frames);
+  if (pixels <= limits.total_pixels_max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("video: ", frames, " frames of ", parameters.width, " x ", parameters.height,
+                   " pixels are over the limit of ", limits.total_pixels_max, " pixels in all"));
+}
+
 absl::Status CheckSides(const AVCodecParameters& parameters, const VideoLimits& limits) {
   if (int64_t{parameters.width} * parameters.height <= limits.pixels_max) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -184,6 +195,7 @@ absl::StatusOr<std::vector<VideoFrame>> Decode(absl::string_view file, const Vid
     ASSIGN_OR_RETURN(const Stream in, OpenStream(file, deadline));
     RETURN_IF_ERROR(CheckSides(*in.stream->codecpar, limits));
     ASSIGN_OR_RETURN(const std::vector<int64_t> times, ReadTimes(in, limits));
+    RETURN_IF_ERROR(CheckWork(*in.stream->codecpar, times.size(), limits));
     ASSIGN_OR_RETURN(wanted, WantedTimes(times, in.stream->time_base, limits));
   }
   ASSIGN_OR_RETURN(const Stream in, OpenStream(file, deadline));

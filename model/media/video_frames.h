@@ -13,10 +13,11 @@ namespace facet {
 
 // What one video may take at most.
 struct VideoLimits {
-  int64_t bytes_max = int64_t{100} << 20;  // of the file
-  double seconds_max = 60;                 // what the model was made for
-  int frames_max = 7'200;                  // in the file: 60 s at 120 a second
-  int64_t pixels_max = 4096 * 2304;        // of a frame
+  int64_t bytes_max = int64_t{100} << 20;    // of the file
+  double seconds_max = 60;                   // what the model was made for
+  int frames_max = 7'200;                    // in the file: 60 s at 120 a second
+  int64_t pixels_max = 4096 * 2304;          // of a frame
+  int64_t total_pixels_max = 8'000'000'000;  // of all frames: 60 s of full HD at 60 a second
   // All frames up to the last wanted one must be decoded, most of them in vain, so a minute of full
   // HD takes some ten seconds where a broken file takes none.
   int64_t cpu_ms_max = 20'000;

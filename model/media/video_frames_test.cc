@@ -27,6 +27,7 @@ constexpr int64_t kMegabyte = 1'000'000;
 
 std::vector<std::string> Timestamps(const std::vector<VideoFrame>& frames) {
   std::vector<std::string> timestamps;
+  timestamps.reserve(frames.size());
   for (const VideoFrame& frame : frames) timestamps.push_back(frame.timestamp);
   return timestamps;
 }
@@ -102,7 +103,9 @@ TEST(VideoFramesTest, NamesTheLimit) {
   EXPECT_THAT(refused({.frames_max = 119}),
               StatusIs(kInvalid, HasSubstr("frames than the limit of 119")));
   EXPECT_THAT(refused({.cpu_ms_max = 0}), StatusIs(kInvalid, HasSubstr("processor time")));
-  EXPECT_OK(refused({.frames_max = 120}));
+  EXPECT_THAT(refused({.total_pixels_max = int64_t{120} * 1024 - 1}),
+              StatusIs(kInvalid, HasSubstr("120 frames of 32 x 32 pixels are over the limit")));
+  EXPECT_OK(refused({.frames_max = 120, .total_pixels_max = int64_t{120} * 1024}));
 }
 
 // Given each container cut at every sixteenth and with bytes changed, expect an error or frames of

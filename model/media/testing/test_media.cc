@@ -73,9 +73,11 @@ int64_t PeakMemoryGrowthBytes(const std::function<void()>& work) {
 }
 
 std::vector<std::string> DamagedCopies(absl::string_view file, int flips, uint32_t seed) {
+  constexpr size_t kCuts = 16;
   std::vector<std::string> copies;
-  for (size_t part = 0; part < 16; ++part)
-    copies.emplace_back(file.substr(0, file.size() * part / 16));
+  copies.reserve(kCuts + flips);
+  for (size_t part = 0; part < kCuts; ++part)
+    copies.emplace_back(file.substr(0, file.size() * part / kCuts));
   std::mt19937 random(seed);
   for (int i = 0; i < flips; ++i) {
     std::string copy(file);
