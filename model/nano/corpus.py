@@ -1087,16 +1087,16 @@ WEIGHTS = {
     "identity": 4,
     "sums": 20,
     "differences": 14,
-    "spelling": 14,
+    "spelling": 22,
     "days": 8,
     "months": 7,
     "dates": 20,
     "sorting": 20,
-    "conversion": 16,
-    "capitals": 10,
-    "counting": 16,
+    "conversion": 24,
+    "capitals": 18,
+    "counting": 10,
     "lists": 1,
-    "out of scope": 9,
+    "out of scope": 14,
 }
 
 TURN_COUNT_WEIGHTS = {1: 0.5, 2: 0.25, 3: 0.15, 4: 0.1}

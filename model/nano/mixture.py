@@ -32,7 +32,7 @@ LONG = {
     "two pictures": 1,
 }
 TEXT = {
-    "text": 4,
+    "text": 7,
     "memory": 2,
     "system prompt": 2,
     "thinking": 2,
