@@ -13,7 +13,6 @@ All randomness comes from the random.Random handed in: the same seed gives the s
 
 import dataclasses
 import hashlib
-import random
 from collections.abc import Callable
 
 import words

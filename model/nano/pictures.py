@@ -5,7 +5,6 @@ scene of the evaluation holds at least one. Exact positions, sizes and shades va
 """
 
 import dataclasses
-import random
 
 import numpy
 
@@ -26,7 +25,6 @@ PLACES = [
     ["left", "middle", "right"],
     ["bottom left", "bottom", "bottom right"],
 ]
-ITEMS_MAX = 4
 SHADE_RANGE = 18  # how far one channel of a colour may be off
 JITTER = 0.02  # of a side: how far an item may be off the middle of its place
 RADIUS_RANGE = (0.12, 0.145)  # of the shorter side, so that neighbours stay apart
@@ -381,7 +379,3 @@ def evaluation_messages(kind, rng, split):
         asked = ASK[kind](items, rng)
         if asked:
             return with_media([part(draw(items, rng))], [asked], rng)
-
-
-def seeded(*key):
-    return random.Random("|".join(map(str, key)))

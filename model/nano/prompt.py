@@ -1,7 +1,7 @@
 """The chat format of Gemma 4: system texts, tools, thinking, media, calls and their results.
 
-chat_template.jinja holds the same rules for what Jinja sees of a conversation, and is exported with
-the model; evaluate.py holds the two equal.
+chat_template.jinja holds the same rules for plain text turns, and is exported with the model; the
+evaluation by the reference holds the two equal.
 """
 
 import dataclasses
