@@ -31,6 +31,7 @@ class DeviceArray {
   // Copies `values` to the beginning. REQUIRES: there is room for them.
   void Upload(absl::Span<const T> values) {
     CHECK_LE(static_cast<int64_t>(values.size()), size_);
+    if (values.empty()) return;
     device_->CopyToDevice(buffer_.get(), values.data(),
                           static_cast<int64_t>(values.size()) * kElementBytes);
   }
