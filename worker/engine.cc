@@ -53,8 +53,7 @@ namespace {
 
 // How many of those that wait are looked at for one step: more are not admitted at once.
 constexpr size_t kAdmissionsMax = 16;
-constexpr double kRateSmoothing = 0.1;    // weight of the newest step in tokens_per_s_
-constexpr double kPromptSmoothing = 0.3;  // and in prompt_token_s_
+constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
 // What one step hands to the disk's queue: 2 to 3 ms of copying. One page may be larger.
 constexpr int64_t kWriteBehindBytes = int64_t{16} << 20;
 // How long a step that had nothing to run waits for the disk; deadlines are seen to as often.
@@ -361,19 +360,15 @@ SchedulerLimits Engine::Limits() const {
   for (const auto& sequence : running_) {
     decodes += sequence->computed_len + 1 == static_cast<int>(sequence->tokens.size()) ? 1 : 0;
   }
-  limits.prefill_tokens_max = PrefillTokens({step_costs_.Estimate(decodes), prompt_token_s_},
-                                            decodes, options_.step_tokens_max);
+  limits.prefill_tokens_max = prefill_budget_.Tokens(decodes, options_.step_tokens_max);
   return limits;
 }
 
 void Engine::AddStepTime(int rows, int prompt_rows, absl::Duration took) {
   const double seconds = absl::ToDoubleSeconds(took);
   step_costs_.Add(rows, seconds);
-  if (prompt_rows < kPageTokens) return;
-  tiers_.AddPrefill(rows, took);
-  const double others = rows > prompt_rows ? step_costs_.Estimate(rows - prompt_rows) : 0;
-  const double token_s = std::max(0.0, seconds - others) / prompt_rows;
-  prompt_token_s_ += kPromptSmoothing * (token_s - prompt_token_s_);
+  prefill_budget_.Add(rows, prompt_rows, seconds);
+  if (prompt_rows >= kPageTokens) tiers_.AddPrefill(rows, took);
 }
 
 void Engine::Step() {

@@ -179,7 +179,7 @@ class Engine {
   absl::Time step_begin_;
   double tokens_per_s_ = 0;  // a moving average over steps
   StepCosts step_costs_, draft_costs_;
-  double prompt_token_s_ = 0;  // what a prompt's token adds to a step; a moving average
+  PrefillBudget prefill_budget_;
   bool announced_drain_ = false;
   bool stalled_ = false;  // the last step had nothing to run: all that wait do so for the disk
 };

@@ -103,7 +103,6 @@ class SoundsTest(unittest.TestCase):
             self.assertIn(answer, ("1.", "2.", "3.", "4.", "5."))
             self.assertGreater(len(sound.samples), int(answer[0]) * 0.28 * 16_000)
 
-    @unittest.skipUnless(shutil.which("espeak-ng"), "espeak-ng is not installed")
     def test_a_word_is_spoken(self):
         """Given a word, expect between a fifth of a second and one second of sound."""
         samples = sounds.speak("en-us", 150, 50, "seven")
