@@ -19,6 +19,8 @@ constexpr int kTileTokens = 128;
 // torch.nn.LayerNorm's own, which the reference does not change.
 constexpr float kLayerNormEpsilon = 1e-5f;
 constexpr float kRmsEpsilon = 1e-6f;
+// A model that was trained on small pictures alone says so.
+constexpr char kImagePixelsMaxKey[] = "clip.vision.image_max_pixels";
 
 struct VisionWeights {
   const float *norm1_weight, *norm1_bias;  // device, [6912]
@@ -38,7 +40,10 @@ class ProjectorEmbedder final : public MediaEmbedder {
   absl::Status Load(const ModelFile& file);
   void Embed(absl::Span<const MediaToken> tokens, float* hidden) override;
   MediaLimits limits() const override {
-    return {.images = has_vision_, .sounds = has_audio_, .grid_side_max = places_};
+    return {.images = has_vision_,
+            .sounds = has_audio_,
+            .grid_side_max = places_,
+            .image_tokens_max = image_tokens_max_};
   }
 
  private:
@@ -53,6 +58,7 @@ class ProjectorEmbedder final : public MediaEmbedder {
   Device& device_;
   bool has_vision_ = false, has_audio_ = false;
   int places_ = 0;  // of a grid, along each side
+  int image_tokens_max_ = kImageTokensMax;
   VisionWeights vision_ = {};
   Weight audio_;  // [H, 640]
   std::vector<DeviceBuffer> vectors_;
@@ -83,6 +89,11 @@ absl::Status ProjectorEmbedder::LoadVision(TensorLoader& loader, const ModelFile
                    loader.Matrix("mm.input_projection.weight", hidden_size_, size));
   ASSIGN_OR_RETURN(vision_.positions, loader.StackedMatrix("v.position_embd.weight", 2, size));
   places_ = static_cast<int>(vision_.positions.rows / 2);
+  if (file.metadata().Has(kImagePixelsMaxKey)) {
+    ASSIGN_OR_RETURN(const int64_t pixels, file.metadata().GetInt(kImagePixelsMaxKey));
+    image_tokens_max_ =
+        static_cast<int>(std::clamp<int64_t>(pixels / (kPatchElements / 3), 0, kImageTokensMax));
+  }
   has_vision_ = true;
   return absl::OkStatus();
 }

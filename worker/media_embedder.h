@@ -28,7 +28,7 @@ class MediaEmbedder {
   // Writes the embeddings of `tokens` into their rows of `hidden`, device [rows, hidden size].
   virtual void Embed(absl::Span<const MediaToken> tokens, float* hidden) = 0;
 
-  // What it can embed; image_tokens_max is not its business.
+  // What it can embed; image_tokens_max is the model's own bound, not that of a step.
   virtual MediaLimits limits() const = 0;
 };
 
