@@ -19,7 +19,6 @@ constexpr int kTileTokens = 128;
 // torch.nn.LayerNorm's own, which the reference does not change.
 constexpr float kLayerNormEpsilon = 1e-5f;
 constexpr float kRmsEpsilon = 1e-6f;
-// A model that was trained on small pictures alone says so.
 constexpr char kImagePixelsMaxKey[] = "clip.vision.image_max_pixels";
 
 struct VisionWeights {
@@ -89,11 +88,7 @@ absl::Status ProjectorEmbedder::LoadVision(TensorLoader& loader, const ModelFile
                    loader.Matrix("mm.input_projection.weight", hidden_size_, size));
   ASSIGN_OR_RETURN(vision_.positions, loader.StackedMatrix("v.position_embd.weight", 2, size));
   places_ = static_cast<int>(vision_.positions.rows / 2);
-  if (file.metadata().Has(kImagePixelsMaxKey)) {
-    ASSIGN_OR_RETURN(const int64_t pixels, file.metadata().GetInt(kImagePixelsMaxKey));
-    image_tokens_max_ =
-        static_cast<int>(std::clamp<int64_t>(pixels / (kPatchElements / 3), 0, kImageTokensMax));
-  }
+  ASSIGN_OR_RETURN(image_tokens_max_, ImageTokensMaxOf(file.metadata()));
   has_vision_ = true;
   return absl::OkStatus();
 }
@@ -185,6 +180,13 @@ void ProjectorEmbedder::Embed(absl::Span<const MediaToken> tokens, float* hidden
 }
 
 }  // namespace
+
+absl::StatusOr<int> ImageTokensMaxOf(const Metadata& metadata) {
+  if (!metadata.Has(kImagePixelsMaxKey)) return kImageTokensMax;
+  ASSIGN_OR_RETURN(const int64_t pixels, metadata.GetInt(kImagePixelsMaxKey));
+  const int64_t tokens = pixels / (kPatchElements / 3);
+  return static_cast<int>(std::clamp<int64_t>(tokens, 0, kImageTokensMax));
+}
 
 absl::StatusOr<std::unique_ptr<MediaEmbedder>> MediaEmbedder::Make(const ModelFile& file,
                                                                    int hidden_size,
