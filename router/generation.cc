@@ -172,6 +172,7 @@ Usage Generation::usage() const {
   for (int i = 0; i < choice_count(); ++i) {
     const Relay& relay = *choices_[i].relay;
     usage.completion_tokens += relay.generated_tokens();
+    usage.reasoning_tokens += relay.reasoning_tokens();
     if (i % request_.choices_per_prompt != 0) continue;
     usage.prompt_tokens += relay.prompt_tokens();
     usage.cached_prompt_tokens += static_cast<int>(relay.ledger().cached_tokens());

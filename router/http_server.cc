@@ -288,7 +288,7 @@ bool Connection::AnswerPreflight(const Parser& parser, HttpResponse* response) c
   if (parser.get().method() != http::verb::options || origin_.empty()) return false;
   response->status = 204;
   response->content_type.clear();
-  response->headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
+  response->headers = {{"Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS"},
                        {"Access-Control-Allow-Headers",
                         "Authorization, Content-Type, X-Request-Id, "
                         "OpenAI-Organization, OpenAI-Project"},

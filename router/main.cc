@@ -26,6 +26,11 @@ ABSL_FLAG(int, header_timeout_ms, 10'000, "For a request's header to arrive.");
 ABSL_FLAG(int, body_timeout_ms, 60'000, "For a request's body to arrive.");
 ABSL_FLAG(int, write_timeout_ms, 30'000, "For a client to take what was written to it.");
 ABSL_FLAG(int, keep_alive_ms, 10'000, "Silence in a stream before a comment is sent.");
+ABSL_FLAG(std::string, response_dir, "",
+          "Folder for what previous_response_id of /v1/responses goes on from, shared by all "
+          "routers; empty: nothing is kept.");
+ABSL_FLAG(int, responses_max, 10'000, "Responses in --response_dir; the oldest go first.");
+ABSL_FLAG(int64_t, response_bytes_max, int64_t{1} << 30, "Bytes of them together.");
 ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
 
 namespace {
@@ -51,6 +56,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.http.body_timeout_ms = absl::GetFlag(FLAGS_body_timeout_ms);
   options.http.write_timeout_ms = absl::GetFlag(FLAGS_write_timeout_ms);
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
+  options.api.responses = {absl::GetFlag(FLAGS_response_dir), absl::GetFlag(FLAGS_responses_max),
+                           absl::GetFlag(FLAGS_response_bytes_max)};
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.threads = absl::GetFlag(FLAGS_http_threads);
   return options;

@@ -27,8 +27,6 @@ constexpr int64_t kIntegerMax = std::numeric_limits<int32_t>::max();
 // Of /v1/completions, as OpenAI has it.
 constexpr uint32_t kCompletionTokensDefault = 16;
 
-absl::string_view View(const json::string& text) { return {text.data(), text.size()}; }
-
 // ------------------------------------------------------- what both endpoints have
 
 absl::Status ParseLogitBias(const JsonFields& fields, SamplingOptions& sampling) {
@@ -82,7 +80,7 @@ absl::Status ParseStop(const JsonFields& fields, std::vector<std::string>& stop)
   const json::value* value = fields.Find("stop");
   if (value == nullptr) return absl::OkStatus();
   if (value->is_string()) {
-    stop.emplace_back(View(value->get_string()));
+    stop.emplace_back(TextView(value->get_string()));
   } else if (value->is_array()) {
     const json::array& list = value->get_array();
     if (list.size() > kStopStringsMax) {
@@ -92,7 +90,7 @@ absl::Status ParseStop(const JsonFields& fields, std::vector<std::string>& stop)
     for (size_t i = 0; i < list.size(); ++i) {
       if (!list[i].is_string())
         return WrongValue(absl::StrCat("stop[", i, "]"), "a string", list[i]);
-      stop.emplace_back(View(list[i].get_string()));
+      stop.emplace_back(TextView(list[i].get_string()));
     }
   } else {
     return fields.Wrong("stop", "a string or a list of strings");
@@ -113,7 +111,9 @@ absl::Status ParseStreamOptions(const JsonFields& fields, GenerationRequest& req
   if (!request.stream) {
     return InvalidParam("stream_options", "`stream_options` is for `stream` = true only.");
   }
-  return JsonFields(*options, "stream_options.").Bool("include_usage", &request.include_usage);
+  const JsonFields option_fields(*options, "stream_options.");
+  RETURN_IF_ERROR(option_fields.Bool("include_usage", &request.include_usage));
+  return option_fields.Bool("continuous_usage_stats", &request.continuous_usage);
 }
 
 // Accepting it in silence would give answers that break the client's schema.
@@ -304,14 +304,28 @@ absl::Status ParseTools(json::object& body, GenerationRequest& request) {
   return absl::OkStatus();
 }
 
+// Gemma thinks or does not; how much is its own affair.
+absl::StatusOr<std::optional<bool>> ParseReasoningEffort(const JsonFields& fields) {
+  static constexpr absl::string_view kOff[] = {"none", "minimal"};
+  static constexpr absl::string_view kOn[] = {"low", "medium", "high", "xhigh"};
+  if (fields.Find("reasoning_effort") == nullptr) return std::nullopt;
+  std::string effort;
+  RETURN_IF_ERROR(fields.String("reasoning_effort", &effort));
+  if (absl::c_linear_search(kOff, effort)) return false;
+  if (absl::c_linear_search(kOn, effort)) return true;
+  return fields.Wrong("reasoning_effort", "one of none, minimal, low, medium, high and xhigh");
+}
+
 // The template's own arguments go where RenderChat reads them; from elsewhere they are not taken.
 absl::Status ParseTemplateArguments(json::object& body) {
   const JsonFields fields(body, "");
   ASSIGN_OR_RETURN(const json::object* present, fields.Object("chat_template_kwargs"));
   const json::object arguments = present == nullptr ? json::object() : *present;
   const JsonFields argument_fields(arguments, "chat_template_kwargs.");
+  ASSIGN_OR_RETURN(const std::optional<bool> effort, ParseReasoningEffort(fields));
   for (const char* name : {"enable_thinking", "preserve_thinking", "add_generation_prompt"}) {
     std::optional<bool> value;
+    if (absl::string_view(name) == "enable_thinking") value = effort;
     if (argument_fields.Find(name) != nullptr) value.emplace();
     if (value) RETURN_IF_ERROR(argument_fields.Bool(name, &*value));
     body.erase(name);
@@ -360,7 +374,7 @@ absl::Status ParsePrompts(const JsonFields& fields, std::vector<Prompt>& prompts
   const json::value* value = fields.Find("prompt");
   if (value == nullptr) return fields.Wrong("prompt", kExpected);
   if (value->is_string()) {
-    prompts.emplace_back(std::string(View(value->get_string())));
+    prompts.emplace_back(std::string(TextView(value->get_string())));
     return absl::OkStatus();
   }
   if (!value->is_array() || value->get_array().empty()) return fields.Wrong("prompt", kExpected);
@@ -372,7 +386,7 @@ absl::Status ParsePrompts(const JsonFields& fields, std::vector<Prompt>& prompts
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string path = absl::StrCat("prompt[", i, "]");
     if (list[i].is_string() && list[0].is_string()) {
-      prompts.emplace_back(std::string(View(list[i].get_string())));
+      prompts.emplace_back(std::string(TextView(list[i].get_string())));
     } else if (list[i].is_array() && list[0].is_array()) {
       ASSIGN_OR_RETURN(prompts.emplace_back(), ParseIds(list[i].get_array(), path));
     } else {

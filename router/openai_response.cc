@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <string>
 #include <utility>
+#include <vector>
 
-#include "absl/random/random.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "model/utf8.h"
+#include "router/answer_parts.h"
+#include "router/api_error.h"
 #include "router/http_server.h"
+#include "router/json_fields.h"
 
 namespace facet {
 namespace {
@@ -18,14 +21,6 @@ namespace json = boost::json;
 
 // JSON has no infinity; OpenAI writes this for tokens that cannot come.
 constexpr double kLogprobMin = -9999.0;
-
-json::string Text(absl::string_view text) { return json::string(text.data(), text.size()); }
-
-std::string NewId(absl::string_view prefix) {
-  static thread_local absl::BitGen random;
-  return absl::StrFormat("%s%016x%08x", prefix, absl::Uniform<uint64_t>(random),
-                         absl::Uniform<uint32_t>(random));
-}
 
 // U+FFFD for each byte that belongs to no character.
 std::string ReplaceInvalidUtf8(absl::string_view text) {
@@ -60,7 +55,7 @@ json::object ChatLogprob(const Vocabulary& vocabulary, int id, float logprob) {
   const absl::string_view text = vocabulary.text(id);
   json::array bytes;
   for (const char c : text) bytes.emplace_back(static_cast<uint8_t>(c));
-  return {{"token", Text(ReplaceInvalidUtf8(text))},
+  return {{"token", JsonText(ReplaceInvalidUtf8(text))},
           {"logprob", FiniteLogprob(logprob)},
           {"bytes", std::move(bytes)}};
 }
@@ -93,7 +88,7 @@ json::value CompletionLogprobs(const Vocabulary& vocabulary, const RelayDelta& d
           ReplaceInvalidUtf8(vocabulary.text(static_cast<int>(logprobs.top_ids(k))));
       top[top_text] = FiniteLogprob(logprobs.top_logprobs(k));
     }
-    tokens.push_back(Text(text));
+    tokens.push_back(JsonText(text));
     token_logprobs.push_back(FiniteLogprob(logprobs.logprob()));
     top_logprobs.push_back(std::move(top));
     offsets.push_back(offset);
@@ -110,49 +105,81 @@ json::object UsageOf(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"completion_tokens_details", json::object{{"reasoning_tokens", usage.reasoning_tokens}}},
           {"prompt_tokens_details", json::object{{"cached_tokens", usage.cached_prompt_tokens}}}};
 }
 
 // The part of an answer that all its chunks share.
 json::object Envelope(const std::string& id, const char* object, int64_t created_s,
                       const ServedModel& model) {
-  return {{"id", Text(id)},
+  return {{"id", JsonText(id)},
           {"object", object},
           {"created", created_s},
-          {"model", Text(model.name)},
+          {"model", JsonText(model.name)},
           {"system_fingerprint",
-           Text(absl::StrCat("fp_", absl::BytesToHexString(model.digest).substr(0, 10)))}};
-}
-
-// Unique, since the answer's own id is.
-std::string ToolCallId(const std::string& id, int choice, int call) {
-  return absl::StrCat("call_", id.substr(id.find('-') + 1), "_", choice, "_", call);
+           JsonText(absl::StrCat("fp_", absl::BytesToHexString(model.digest).substr(0, 10)))}};
 }
 
 json::object ToolCall(const std::string& id, int choice, const OutputParser::ToolCallDelta& call) {
   json::object function;
   json::object result{{"index", call.index}};
   if (!call.name.empty()) {
-    result["id"] = Text(ToolCallId(id, choice, call.index));
+    result["id"] = JsonText(ToolCallId(id, choice, call.index));
     result["type"] = "function";
-    function["name"] = Text(call.name);
+    function["name"] = JsonText(call.name);
   }
-  function["arguments"] = Text(call.arguments);
+  function["arguments"] = JsonText(call.arguments);
   result["function"] = std::move(function);
   return result;
 }
 
-}  // namespace
+// Under both names that clients look for.
+void AddReasoning(const std::string& text, json::object& message) {
+  if (text.empty()) return;
+  for (const char* name : {"reasoning_content", "reasoning"}) message[name] = JsonText(text);
+}
 
-OpenAiResponse::OpenAiResponse(const Generation& generation, bool chat, int64_t now_s)
-    : generation_(generation),
-      chat_(chat),
-      created_s_(now_s),
-      id_(NewId(chat ? "chatcmpl-" : "cmpl-")),
-      choices_(generation.choice_count()) {}
+class OpenAiForm final : public AnswerForm {
+ public:
+  OpenAiForm(const Generation& generation, bool chat, int64_t now_s)
+      : generation_(generation),
+        chat_(chat),
+        created_s_(now_s),
+        id_(NewAnswerId(chat ? "chatcmpl-" : "cmpl-")),
+        choices_(generation.choice_count()) {}
 
-std::string OpenAiResponse::Chunk(int index, const char* content_name, json::value content,
-                                  json::value logprobs, json::value finish_reason) const {
+  std::string Events(const std::vector<Generation::ChoiceDelta>& deltas) override;
+  std::string LastEvents() override;
+  std::string ErrorEvents(const absl::Status& error) override {
+    return EventText(ErrorBody(error));
+  }
+  void Collect(std::vector<Generation::ChoiceDelta> deltas) override;
+  std::string Whole() override;
+
+ private:
+  struct Choice {
+    bool begun = false;   // A chunk of it was written.
+    int text_offset = 0;  // In characters, of completions' logprobs.
+    RelayDelta collected;
+  };
+
+  std::string ChatEvents(int index, const RelayDelta& delta);
+  std::string CompletionEvents(int index, const RelayDelta& delta);
+  // One event with one choice; `content_name` is "delta" or "text".
+  std::string Chunk(int index, const char* content_name, json::value content, json::value logprobs,
+                    json::value finish_reason) const;
+  json::object WholeChat(int index) const;
+  json::object WholeCompletion(int index) const;
+
+  const Generation& generation_;
+  const bool chat_;
+  const int64_t created_s_;
+  const std::string id_;
+  std::vector<Choice> choices_;
+};
+
+std::string OpenAiForm::Chunk(int index, const char* content_name, json::value content,
+                              json::value logprobs, json::value finish_reason) const {
   json::object choice{{"index", index}};
   choice[content_name] = std::move(content);
   choice["logprobs"] = std::move(logprobs);
@@ -160,11 +187,14 @@ std::string OpenAiResponse::Chunk(int index, const char* content_name, json::val
   json::object chunk = Envelope(id_, chat_ ? "chat.completion.chunk" : "text_completion",
                                 created_s_, generation_.model());
   chunk["choices"] = json::array{std::move(choice)};
-  if (generation_.request().include_usage) chunk["usage"] = nullptr;
+  const GenerationRequest& request = generation_.request();
+  if (request.include_usage) {
+    chunk["usage"] = request.continuous_usage ? json::value(UsageOf(generation_.usage())) : nullptr;
+  }
   return EventText(json::serialize(chunk));
 }
 
-std::string OpenAiResponse::Events(const std::vector<Generation::ChoiceDelta>& deltas) {
+std::string OpenAiForm::Events(const std::vector<Generation::ChoiceDelta>& deltas) {
   std::string events;
   for (const auto& [index, delta] : deltas) {
     events += chat_ ? ChatEvents(index, delta) : CompletionEvents(index, delta);
@@ -172,7 +202,7 @@ std::string OpenAiResponse::Events(const std::vector<Generation::ChoiceDelta>& d
   return events;
 }
 
-std::string OpenAiResponse::ChatEvents(int index, const RelayDelta& delta) {
+std::string OpenAiForm::ChatEvents(int index, const RelayDelta& delta) {
   std::string events;
   if (!choices_[index].begun) {
     choices_[index].begun = true;
@@ -180,8 +210,8 @@ std::string OpenAiResponse::ChatEvents(int index, const RelayDelta& delta) {
                     nullptr);
   }
   json::object text;
-  if (!delta.text.reasoning.empty()) text["reasoning_content"] = Text(delta.text.reasoning);
-  if (!delta.text.content.empty()) text["content"] = Text(delta.text.content);
+  AddReasoning(delta.text.reasoning, text);
+  if (!delta.text.content.empty()) text["content"] = JsonText(delta.text.content);
   json::array calls;
   for (const OutputParser::ToolCallDelta& call : delta.text.tool_calls) {
     calls.push_back(ToolCall(id_, index, call));
@@ -201,7 +231,7 @@ std::string OpenAiResponse::ChatEvents(int index, const RelayDelta& delta) {
   return events;
 }
 
-std::string OpenAiResponse::CompletionEvents(int index, const RelayDelta& delta) {
+std::string OpenAiForm::CompletionEvents(int index, const RelayDelta& delta) {
   std::string events;
   Choice& choice = choices_[index];
   const std::string echo = choice.begun ? "" : generation_.echo(index);
@@ -211,7 +241,8 @@ std::string OpenAiResponse::CompletionEvents(int index, const RelayDelta& delta)
     if (!delta.logprobs.empty()) {
       logprobs = CompletionLogprobs(*generation_.model().vocabulary, delta, choice.text_offset);
     }
-    events += Chunk(index, "text", Text(echo + delta.text.content), std::move(logprobs), nullptr);
+    events +=
+        Chunk(index, "text", JsonText(echo + delta.text.content), std::move(logprobs), nullptr);
   }
   if (delta.finish_reason != v1::FINISH_REASON_UNSPECIFIED) {
     events += Chunk(index, "text", "", nullptr, FinishReason(delta.finish_reason, 0));
@@ -219,7 +250,7 @@ std::string OpenAiResponse::CompletionEvents(int index, const RelayDelta& delta)
   return events;
 }
 
-std::string OpenAiResponse::LastEvents() const {
+std::string OpenAiForm::LastEvents() {
   std::string events;
   if (generation_.request().include_usage) {
     json::object chunk = Envelope(id_, chat_ ? "chat.completion.chunk" : "text_completion",
@@ -231,7 +262,7 @@ std::string OpenAiResponse::LastEvents() const {
   return events + EventText("[DONE]");
 }
 
-void OpenAiResponse::Collect(std::vector<Generation::ChoiceDelta> deltas) {
+void OpenAiForm::Collect(std::vector<Generation::ChoiceDelta> deltas) {
   for (auto& [index, delta] : deltas) {
     RelayDelta& all = choices_[index].collected;
     all.text.content += delta.text.content;
@@ -249,7 +280,7 @@ void OpenAiResponse::Collect(std::vector<Generation::ChoiceDelta> deltas) {
   }
 }
 
-std::string OpenAiResponse::Whole() const {
+std::string OpenAiForm::Whole() {
   json::array choices;
   for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
     choices.push_back(chat_ ? WholeChat(i) : WholeCompletion(i));
@@ -261,11 +292,11 @@ std::string OpenAiResponse::Whole() const {
   return json::serialize(answer);
 }
 
-json::object OpenAiResponse::WholeChat(int index) const {
+json::object OpenAiForm::WholeChat(int index) const {
   const RelayDelta& all = choices_[index].collected;
   json::object message{
-      {"role", "assistant"}, {"content", Text(all.text.content)}, {"refusal", nullptr}};
-  if (!all.text.reasoning.empty()) message["reasoning_content"] = Text(all.text.reasoning);
+      {"role", "assistant"}, {"content", JsonText(all.text.content)}, {"refusal", nullptr}};
+  AddReasoning(all.text.reasoning, message);
   if (!all.text.tool_calls.empty()) {
     json::array calls;
     for (const OutputParser::ToolCallDelta& call : all.text.tool_calls) {
@@ -284,9 +315,10 @@ json::object OpenAiResponse::WholeChat(int index) const {
   return choice;
 }
 
-json::object OpenAiResponse::WholeCompletion(int index) const {
+json::object OpenAiForm::WholeCompletion(int index) const {
   const RelayDelta& all = choices_[index].collected;
-  json::object choice{{"index", index}, {"text", Text(generation_.echo(index) + all.text.content)}};
+  json::object choice{{"index", index},
+                      {"text", JsonText(generation_.echo(index) + all.text.content)}};
   choice["logprobs"] = nullptr;
   if (generation_.request().sampling.want_logprobs) {
     int offset = 0;
@@ -294,6 +326,12 @@ json::object OpenAiResponse::WholeCompletion(int index) const {
   }
   choice["finish_reason"] = FinishReason(all.finish_reason, 0);
   return choice;
+}
+
+}  // namespace
+
+std::unique_ptr<AnswerForm> MakeOpenAiForm(const Generation& generation, bool chat, int64_t now_s) {
+  return std::make_unique<OpenAiForm>(generation, chat, now_s);
 }
 
 }  // namespace facet

@@ -53,6 +53,8 @@ class Relay {
   bool done() const { return done_; }
   int generated_tokens() const { return generated_tokens_; }  // As usage counts: to the cut.
   int prompt_tokens() const { return request_.prompt_tokens_size(); }
+  int reasoning_tokens() const { return text_.reasoning_tokens(); }
+  const std::string& stop_string() const { return text_.stop_string(); }
   int tool_call_count() const { return text_.tool_call_count(); }
   const v1::Ledger& ledger() const { return ledger_; }
 

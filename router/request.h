@@ -55,6 +55,7 @@ struct GenerationRequest {
   bool echo = false;
   bool stream = false;
   bool include_usage = false;
+  bool continuous_usage = false;  // In each chunk of a stream; with include_usage.
 };
 
 }  // namespace facet
