@@ -102,9 +102,12 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
     options.parser.starts_in_channel = choice.starts_in_channel;
     options.parser.parse_tool_calls = request_.parse_tool_calls;
     options.stop = request_.stop;
+    Relay::Options relay_options;
+    // The older form of log probabilities has an entry for each token that usage counts.
+    relay_options.keep_stop_token = !request_.parse_chat && request_.sampling.want_logprobs;
     auto relay = std::make_unique<Relay>(
         pool, std::move(choice.request), OutputText(model_->vocabulary, options),
-        [wake = wake_] { wake->Set(); }, metrics_, Relay::Options());
+        [wake = wake_] { wake->Set(); }, metrics_, relay_options);
     RETURN_IF_ERROR(relay->Start());
     choices_.push_back(Choice{std::move(relay), std::move(choice.echo)});
   }

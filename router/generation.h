@@ -55,6 +55,7 @@ class Generation {
   bool abandoned() const { return abandoned_; }
   bool done() const;
   int choice_count() const { return static_cast<int>(choices_.size()); }
+  const v1::GenerateRequest& sent(int choice) const { return choices_[choice].relay->request(); }
   const std::string& echo(int choice) const { return choices_[choice].echo; }
   int tool_call_count(int choice) const { return choices_[choice].relay->tool_call_count(); }
   // The stop string that ended an answer; empty if none did.

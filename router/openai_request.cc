@@ -143,6 +143,21 @@ absl::Status ParseCommon(const JsonFields& fields, GenerationRequest& request) {
   return absl::OkStatus();
 }
 
+// vLLM's, on both endpoints.
+absl::Status ParsePromptLogprobs(const JsonFields& fields, GenerationRequest& request) {
+  std::optional<int64_t> top;
+  RETURN_IF_ERROR(fields.Integer("prompt_logprobs", 0, 20, &top));
+  if (!top) return absl::OkStatus();
+  if (request.stream) {
+    return InvalidParam("prompt_logprobs", "`prompt_logprobs` is for `stream` = false only.");
+  }
+  request.show_prompt_logprobs = true;
+  // One list serves `echo` too, which shows as many alternatives as it was asked for.
+  request.prompt_logprobs =
+      std::max(request.prompt_logprobs.value_or(0), static_cast<uint32_t>(*top));
+  return absl::OkStatus();
+}
+
 // ------------------------------------------------------------------------- chat
 
 absl::Status CheckPart(const json::value& part, const std::string& path) {
@@ -410,6 +425,7 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(json::object body) {
   const JsonFields fields(body, "");
   RETURN_IF_ERROR(ParseCommon(fields, request));
   RETURN_IF_ERROR(ParseChatLogprobs(fields, request.sampling));
+  RETURN_IF_ERROR(ParsePromptLogprobs(fields, request));
   std::optional<int64_t> tokens_max;
   RETURN_IF_ERROR(fields.Integer("max_completion_tokens", 1, kIntegerMax, &tokens_max));
   if (tokens_max) request.tokens_max = static_cast<uint32_t>(*tokens_max);
@@ -435,9 +451,9 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(absl::string_view body)
   request.sampling.want_logprobs = top.has_value();
   request.sampling.top_logprobs = static_cast<uint32_t>(top.value_or(0));
   if (request.echo && request.sampling.want_logprobs) {
-    return InvalidParam("echo", "`echo` and `logprobs` together are not supported.",
-                        "unsupported_value");
+    request.prompt_logprobs = request.sampling.top_logprobs;
   }
+  RETURN_IF_ERROR(ParsePromptLogprobs(fields, request));
   std::string suffix;
   RETURN_IF_ERROR(fields.String("suffix", &suffix));
   if (!suffix.empty()) {

@@ -76,29 +76,78 @@ json::value ChatLogprobs(const Vocabulary& vocabulary, const RelayDelta& delta) 
   return json::object{{"content", std::move(content)}, {"refusal", nullptr}};
 }
 
-// The older form: parallel lists. `offset` is where the next token's text begins.
-json::value CompletionLogprobs(const Vocabulary& vocabulary, const RelayDelta& delta, int& offset) {
-  json::array tokens, token_logprobs, top_logprobs, offsets;
-  for (size_t i = 0; i < delta.logprobs.size(); ++i) {
-    const v1::TokenLogprobs& logprobs = delta.logprobs[i];
-    const std::string text = ReplaceInvalidUtf8(vocabulary.text(delta.tokens[i]));
-    json::object top;
-    for (int k = 0; k < std::min(logprobs.top_ids_size(), logprobs.top_logprobs_size()); ++k) {
-      const std::string top_text =
-          ReplaceInvalidUtf8(vocabulary.text(static_cast<int>(logprobs.top_ids(k))));
-      top[top_text] = FiniteLogprob(logprobs.top_logprobs(k));
+// The older form: parallel lists, that grow token by token.
+class CompletionLogprobs {
+ public:
+  // `offset`: where the first token's text begins, in characters.
+  CompletionLogprobs(const Vocabulary& vocabulary, int offset)
+      : vocabulary_(vocabulary), offset_(offset) {}
+
+  // `top_count`: alternatives that are shown; the token itself is always among them. Null: the
+  // first token of a prompt, which follows nothing.
+  void Add(int id, const v1::TokenLogprobs* logprobs, int top_count) {
+    const std::string text = ReplaceInvalidUtf8(vocabulary_.text(id));
+    tokens_.push_back(JsonText(text));
+    offsets_.push_back(offset_);
+    // Special pieces are no part of the text.
+    if (!vocabulary_.IsSpecial(id)) offset_ += CharacterCount(text);
+    if (logprobs == nullptr) {
+      token_logprobs_.push_back(nullptr);
+      top_logprobs_.push_back(nullptr);
+      return;
     }
-    tokens.push_back(JsonText(text));
-    token_logprobs.push_back(FiniteLogprob(logprobs.logprob()));
-    top_logprobs.push_back(std::move(top));
-    offsets.push_back(offset);
-    offset += static_cast<int>(
+    json::object top;
+    for (int k = 0; k < std::min(top_count, logprobs->top_ids_size()); ++k) {
+      const int top_id = static_cast<int>(logprobs->top_ids(k));
+      top[ReplaceInvalidUtf8(vocabulary_.text(top_id))] = FiniteLogprob(logprobs->top_logprobs(k));
+    }
+    if (top_count > 0) top.emplace(text, FiniteLogprob(logprobs->logprob()));
+    token_logprobs_.push_back(FiniteLogprob(logprobs->logprob()));
+    top_logprobs_.push_back(std::move(top));
+  }
+
+  int offset() const { return offset_; }
+  json::object Take() {
+    return {{"tokens", std::move(tokens_)},
+            {"token_logprobs", std::move(token_logprobs_)},
+            {"top_logprobs", std::move(top_logprobs_)},
+            {"text_offset", std::move(offsets_)}};
+  }
+
+ private:
+  static int CharacterCount(const std::string& text) {
+    return static_cast<int>(
         std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
   }
-  return json::object{{"tokens", std::move(tokens)},
-                      {"token_logprobs", std::move(token_logprobs)},
-                      {"top_logprobs", std::move(top_logprobs)},
-                      {"text_offset", std::move(offsets)}};
+
+  const Vocabulary& vocabulary_;
+  int offset_;
+  json::array tokens_, token_logprobs_, top_logprobs_, offsets_;
+};
+
+// vLLM's form: for each token of the prompt its id and the alternatives' with what is known of
+// them; null for the first. A token that is none of the alternatives has no rank.
+json::array PromptLogprobs(const Vocabulary& vocabulary, const v1::GenerateRequest& request,
+                           const std::vector<v1::TokenLogprobs>& prompt_logprobs) {
+  json::array list{nullptr};
+  for (size_t i = 0; i < prompt_logprobs.size(); ++i) {
+    const v1::TokenLogprobs& logprobs = prompt_logprobs[i];
+    json::object entry;
+    const auto add = [&](uint32_t id, float logprob, json::value rank) {
+      entry.emplace(
+          absl::StrCat(id),
+          json::object{{"logprob", FiniteLogprob(logprob)},
+                       {"rank", std::move(rank)},
+                       {"decoded_token",
+                        JsonText(ReplaceInvalidUtf8(vocabulary.text(static_cast<int>(id))))}});
+    };
+    for (int k = 0; k < logprobs.top_ids_size(); ++k) {
+      add(logprobs.top_ids(k), logprobs.top_logprobs(k), k + 1);
+    }
+    add(request.prompt_tokens(static_cast<int>(i) + 1), logprobs.logprob(), nullptr);
+    list.push_back(std::move(entry));
+  }
+  return list;
 }
 
 json::object UsageOf(const Usage& usage) {
@@ -168,6 +217,10 @@ class OpenAiForm final : public AnswerForm {
   // One event with one choice; `content_name` is "delta" or "text".
   std::string Chunk(int index, const char* content_name, json::value content, json::value logprobs,
                     json::value finish_reason) const;
+  // The older form, of completions; null if not asked for. `first`: the answer begins with this
+  // delta, so with `echo` the prompt's tokens stand before it. `offset` is where the next token's
+  // text begins.
+  json::value LogprobsOf(int index, const RelayDelta& delta, bool first, int& offset) const;
   json::object WholeChat(int index) const;
   json::object WholeCompletion(int index) const;
 
@@ -234,20 +287,37 @@ std::string OpenAiForm::ChatEvents(int index, const RelayDelta& delta) {
 std::string OpenAiForm::CompletionEvents(int index, const RelayDelta& delta) {
   std::string events;
   Choice& choice = choices_[index];
-  const std::string echo = choice.begun ? "" : generation_.echo(index);
-  choice.begun = true;
+  const bool first = !std::exchange(choice.begun, true);
+  const std::string echo = first ? generation_.echo(index) : "";
   if (!delta.text.content.empty() || !echo.empty() || !delta.logprobs.empty()) {
-    json::value logprobs;
-    if (!delta.logprobs.empty()) {
-      logprobs = CompletionLogprobs(*generation_.model().vocabulary, delta, choice.text_offset);
-    }
-    events +=
-        Chunk(index, "text", JsonText(echo + delta.text.content), std::move(logprobs), nullptr);
+    events += Chunk(index, "text", JsonText(echo + delta.text.content),
+                    LogprobsOf(index, delta, first, choice.text_offset), nullptr);
   }
   if (delta.finish_reason != v1::FINISH_REASON_UNSPECIFIED) {
     events += Chunk(index, "text", "", nullptr, FinishReason(delta.finish_reason, 0));
   }
   return events;
+}
+
+json::value OpenAiForm::LogprobsOf(int index, const RelayDelta& delta, bool first,
+                                   int& offset) const {
+  const GenerationRequest& request = generation_.request();
+  if (!request.sampling.want_logprobs) return nullptr;
+  const int top_count = static_cast<int>(request.sampling.top_logprobs);
+  CompletionLogprobs logprobs(*generation_.model().vocabulary, offset);
+  const auto& prompt = generation_.sent(index).prompt_tokens();
+  // An answer that ended before its first token has none of them.
+  const int known = static_cast<int>(delta.prompt_logprobs.size());
+  for (int i = 0; first && request.echo && i < prompt.size(); ++i) {
+    const bool given = i > 0 && i <= known;
+    logprobs.Add(static_cast<int>(prompt[i]), given ? &delta.prompt_logprobs[i - 1] : nullptr,
+                 top_count);
+  }
+  for (size_t i = 0; i < delta.logprobs.size(); ++i) {
+    logprobs.Add(delta.tokens[i], &delta.logprobs[i], top_count);
+  }
+  offset = logprobs.offset();
+  return logprobs.Take();
 }
 
 std::string OpenAiForm::LastEvents() {
@@ -276,6 +346,7 @@ void OpenAiForm::Collect(std::vector<Generation::ChoiceDelta> deltas) {
     }
     all.tokens.insert(all.tokens.end(), delta.tokens.begin(), delta.tokens.end());
     std::move(delta.logprobs.begin(), delta.logprobs.end(), std::back_inserter(all.logprobs));
+    if (!delta.prompt_logprobs.empty()) all.prompt_logprobs = std::move(delta.prompt_logprobs);
     all.finish_reason = delta.finish_reason;
   }
 }
@@ -289,6 +360,10 @@ std::string OpenAiForm::Whole() {
       Envelope(id_, chat_ ? "chat.completion" : "text_completion", created_s_, generation_.model());
   answer["choices"] = std::move(choices);
   answer["usage"] = UsageOf(generation_.usage());
+  if (chat_ && generation_.request().show_prompt_logprobs) {
+    answer["prompt_logprobs"] = PromptLogprobs(*generation_.model().vocabulary, generation_.sent(0),
+                                               choices_[0].collected.prompt_logprobs);
+  }
   return json::serialize(answer);
 }
 
@@ -319,10 +394,11 @@ json::object OpenAiForm::WholeCompletion(int index) const {
   const RelayDelta& all = choices_[index].collected;
   json::object choice{{"index", index},
                       {"text", JsonText(generation_.echo(index) + all.text.content)}};
-  choice["logprobs"] = nullptr;
-  if (generation_.request().sampling.want_logprobs) {
-    int offset = 0;
-    choice["logprobs"] = CompletionLogprobs(*generation_.model().vocabulary, all, offset);
+  int offset = 0;
+  choice["logprobs"] = LogprobsOf(index, all, /*first=*/true, offset);
+  if (generation_.request().show_prompt_logprobs) {
+    choice["prompt_logprobs"] = PromptLogprobs(*generation_.model().vocabulary,
+                                               generation_.sent(index), all.prompt_logprobs);
   }
   choice["finish_reason"] = FinishReason(all.finish_reason, 0);
   return choice;

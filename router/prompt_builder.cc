@@ -136,6 +136,7 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
     if (request.echo) choice.echo = TextOf(model, prompt, built);
     choice.request.mutable_prompt_tokens()->Add(built.tokens.begin(), built.tokens.end());
     *choice.request.mutable_sampling() = sampling;
+    if (request.prompt_logprobs) choice.request.set_prompt_logprobs(*request.prompt_logprobs);
     if (!request.ignore_eos) {
       const std::vector<int>& stop = model.vocabulary->stop_ids();
       choice.request.mutable_stop_tokens()->Add(stop.begin(), stop.end());

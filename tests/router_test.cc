@@ -92,6 +92,7 @@ TEST_F(RouterTest, ThinkingAndToolCallsAreTold) {
   const std::string tools = R"("tools":[{"type":"function","function":{"name":"f"}}])";
   const json::value choice = Chat(tools).Json().at("choices").at(0);
   EXPECT_EQ(choice.at("message").at("reasoning_content"), "Hm.");
+  EXPECT_EQ(choice.at("message").at("reasoning"), "Hm.");
   EXPECT_EQ(choice.at("message").at("content"), "Now:");
   const json::value& call = choice.at("message").at("tool_calls").at(0);
   EXPECT_EQ(call.at("function").at("name"), "f");
@@ -181,6 +182,86 @@ TEST_F(RouterTest, Completions) {
     text += event.at("choices").at(0).at("text").as_string().c_str();
   }
   EXPECT_EQ(text, " ok");
+}
+
+// Given echo with logprobs, expect the prompt's tokens before the answer's, the first without a
+// value, and the stop token at the end, whole and in a stream.
+TEST_F(RouterTest, EchoWithLogprobs) {
+  StartAll();
+  SetAnswerText("c<turn|>");
+  const json::value choice = Post("/v1/completions", R"({"prompt":"ab","echo":true,"logprobs":1})")
+                                 .Json()
+                                 .at("choices")
+                                 .at(0);
+  EXPECT_EQ(choice.at("text"), "abc");
+  const json::value& logprobs = choice.at("logprobs");
+  EXPECT_EQ(logprobs.at("tokens"), (json::array{"<bos>", "a", "b", "c", "<turn|>"}));
+  EXPECT_EQ(logprobs.at("token_logprobs"), (json::array{nullptr, -0.25, -0.25, -0.5, -0.5}));
+  EXPECT_EQ(logprobs.at("text_offset"), (json::array{0, 0, 1, 2, 3}));
+  EXPECT_TRUE(logprobs.at("top_logprobs").at(0).is_null());
+  EXPECT_EQ(logprobs.at("top_logprobs").at(2).at("b"), -0.25);
+  json::array streamed;
+  for (const json::value& event :
+       Events(Post("/v1/completions", R"({"prompt":"ab","echo":true,"logprobs":1,"stream":true})")
+                  .body)) {
+    const json::value& piece = event.at("choices").at(0).at("logprobs");
+    if (piece.is_null()) continue;
+    for (const json::value& token : piece.at("tokens").as_array()) streamed.push_back(token);
+  }
+  EXPECT_EQ(json::value(streamed), logprobs.at("tokens"));
+}
+
+// Given prompt_logprobs, expect vLLM's form: in each choice of completions, at the top of a chat.
+TEST_F(RouterTest, PromptLogprobs) {
+  StartAll();
+  SetAnswerText("c<turn|>");
+  const json::value list = Post("/v1/completions", R"({"prompt":"ab","prompt_logprobs":1})")
+                               .Json()
+                               .at("choices")
+                               .at(0)
+                               .at("prompt_logprobs");
+  ASSERT_EQ(list.as_array().size(), 3u);
+  EXPECT_TRUE(list.at(0).is_null());
+  const json::value entry = list.at(2).as_object().begin()->value();
+  EXPECT_EQ(entry, (json::object{{"logprob", -0.25}, {"rank", 1}, {"decoded_token", "b"}}));
+  const json::value chat = Chat(R"("prompt_logprobs":0)").Json();
+  EXPECT_EQ(chat.at("prompt_logprobs").as_array().size(),
+            static_cast<size_t>(chat.at("usage").at("prompt_tokens").as_int64()));
+}
+
+// Given continuous usage, expect it to grow from chunk to chunk.
+TEST_F(RouterTest, ContinuousUsage) {
+  StartAll();
+  int64_t last = 0, chunks = 0;
+  for (const json::value& event :
+       Events(Chat(R"("stream":true,"stream_options":{"include_usage":true,
+                      "continuous_usage_stats":true})")
+                  .body)) {
+    const int64_t tokens = event.at("usage").at("completion_tokens").as_int64();
+    EXPECT_GE(tokens, last);
+    last = tokens;
+    ++chunks;
+  }
+  EXPECT_GT(chunks, 2);
+  EXPECT_EQ(last, static_cast<int64_t>(SmallIds(kAnswer).size()) + 1);
+}
+
+// Given an effort, expect thinking switched by it, unless the template's own argument says
+// otherwise.
+TEST_F(RouterTest, ReasoningEffortSwitchesThinking) {
+  StartAll(1);
+  const std::pair<const char*, bool> kCases[] = {
+      {R"("reasoning_effort":"none")", false},
+      {R"("reasoning_effort":"minimal")", false},
+      {R"("reasoning_effort":"low")", true},
+      {R"("reasoning_effort":"high")", true},
+      {R"("reasoning_effort":"high","chat_template_kwargs":{"enable_thinking":false})", false},
+      {R"("reasoning_effort":"none","chat_template_kwargs":{"enable_thinking":true})", true},
+  };
+  for (const auto& [fields, thinks] : kCases) {
+    ASSERT_EQ(Chat(fields).status, 200);
+    EXPECT_EQ(absl::StrContains(LastPrompt(), "<|think|>"), thinks) << fields;
+  }
 }
 
 // Given logprobs in a chat, expect OpenAI's form with one entry for each token.
