@@ -51,6 +51,8 @@ class OutputParser {
   Delta Add(int id) { return Add(absl::MakeConstSpan(&id, 1)); }
   // What was held back. No Add may follow.
   Delta Finish();
+  // Whether what comes next is a thought.
+  bool in_reasoning() const { return state_ == State::kReasoning; }
   int tool_call_count() const { return tool_call_count_; }
 
  private:

@@ -24,6 +24,28 @@ const char* TypeOf(int http_status) {
   return http_status < 500 ? "invalid_request_error" : "server_error";
 }
 
+// Anthropic's.
+const char* MessagesTypeOf(int http_status) {
+  switch (http_status) {
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    case 504:
+      return "timeout_error";
+    default:
+      return http_status < 500 ? "invalid_request_error" : "api_error";
+  }
+}
+
 boost::json::value TextOrNull(absl::string_view text) {
   if (text.empty()) return nullptr;
   return boost::json::string(text.data(), text.size());
@@ -80,6 +102,14 @@ int RetryAfterSeconds(const absl::Status& status) {
 
 std::string ErrorBody(const absl::Status& status) {
   return Body(HttpStatusOf(status), status.message(), ParamOf(status), CodeOf(status));
+}
+
+std::string MessagesErrorBody(const absl::Status& status) {
+  boost::json::object error;
+  error["type"] = MessagesTypeOf(HttpStatusOf(status));
+  error["message"] = TextOrNull(status.message());
+  return boost::json::serialize(
+      boost::json::object{{"type", "error"}, {"error", std::move(error)}});
 }
 
 std::string ErrorBody(int http_status, absl::string_view message) {

@@ -27,7 +27,9 @@ int RetryAfterSeconds(const absl::Status& status);
 
 // OpenAI's form: {"error":{"message":...,"type":...,"param":...,"code":...}}.
 std::string ErrorBody(const absl::Status& status);
-// The same for an error that has an HTTP status only.
+// Anthropic's form: {"type":"error","error":{"type":...,"message":...}}.
+std::string MessagesErrorBody(const absl::Status& status);
+// OpenAI's form for an error that has an HTTP status only.
 std::string ErrorBody(int http_status, absl::string_view message);
 
 }  // namespace facet

@@ -6,6 +6,7 @@
 #include "absl/random/random.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "router/api_error.h"
 #include "router/prompt_builder.h"
 
 namespace facet {
@@ -62,7 +63,8 @@ void Generation::CountRefused(RouterMetrics& metrics, const char* endpoint,
                               const absl::Status& status) {
   metrics.CountRequest(endpoint, OutcomeOf(status));
   if (absl::IsResourceExhausted(status)) {
-    metrics.shed_requests.Add({{"reason", "workers_full"}}).Increment();
+    const std::string code = CodeOf(status);
+    metrics.shed_requests.Add({{"reason", code.empty() ? "workers_full" : code}}).Increment();
   } else if (absl::IsUnavailable(status)) {
     metrics.shed_requests.Add({{"reason", "no_worker"}}).Increment();
   }
@@ -102,10 +104,13 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
     options.parser.starts_in_channel = choice.starts_in_channel;
     options.parser.parse_tool_calls = request_.parse_tool_calls;
     options.stop = request_.stop;
+    Relay::Options relay_options;
+    // The older form of log probabilities has an entry for each token that usage counts.
+    relay_options.keep_stop_token = !request_.parse_chat && request_.sampling.want_logprobs;
     auto relay = std::make_unique<Relay>(
         pool, std::move(choice.request), std::move(choice.media),
         OutputText(model_->vocabulary, options), [wake = wake_] { wake->Set(); }, metrics_,
-        Relay::Options());
+        relay_options);
     RETURN_IF_ERROR(relay->Start());
     choices_.push_back(Choice{std::move(relay), std::move(choice.echo)});
   }
@@ -173,6 +178,7 @@ Usage Generation::usage() const {
   for (int i = 0; i < choice_count(); ++i) {
     const Relay& relay = *choices_[i].relay;
     usage.completion_tokens += relay.generated_tokens();
+    usage.reasoning_tokens += relay.reasoning_tokens();
     if (i % request_.choices_per_prompt != 0) continue;
     usage.prompt_tokens += relay.prompt_tokens();
     usage.cached_prompt_tokens += static_cast<int>(relay.ledger().cached_tokens());

@@ -23,6 +23,7 @@ struct Usage {
   int prompt_tokens = 0;
   int completion_tokens = 0;
   int cached_prompt_tokens = 0;
+  int reasoning_tokens = 0;  // Of the completion's.
 };
 
 // One client request from the checked form to its end: all its answers, and what is measured of
@@ -54,8 +55,11 @@ class Generation {
   bool abandoned() const { return abandoned_; }
   bool done() const;
   int choice_count() const { return static_cast<int>(choices_.size()); }
+  const v1::GenerateRequest& sent(int choice) const { return choices_[choice].relay->request(); }
   const std::string& echo(int choice) const { return choices_[choice].echo; }
   int tool_call_count(int choice) const { return choices_[choice].relay->tool_call_count(); }
+  // The stop string that ended an answer; empty if none did.
+  const std::string& stop_string(int choice) const { return choices_[choice].relay->stop_string(); }
   Usage usage() const;
   const GenerationRequest& request() const { return request_; }
   const ServedModel& model() const { return *model_; }

@@ -2,20 +2,26 @@
 
 #include <atomic>
 #include <boost/json.hpp>
-#include <chrono>
 #include <ctime>
-#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
-#include "model/detokenizer.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "model/json.h"
 #include "router/api_error.h"
-#include "router/generation.h"
+#include "router/json_fields.h"
+#include "router/messages_request.h"
 #include "router/openai_request.h"
 #include "router/openai_response.h"
 #include "router/prompt_builder.h"
+#include "router/responses_request.h"
+#include "router/text_endpoints.h"
+#include "router/transcription_request.h"
+#include "router/transcription_response.h"
 
 namespace facet {
 namespace {
@@ -23,237 +29,204 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 
-HttpResponse ErrorResponse(const absl::Status& status) {
-  HttpResponse response;
-  response.status = HttpStatusOf(status);
-  response.body = ErrorBody(status);
-  if (const int seconds = RetryAfterSeconds(status); seconds > 0) {
-    response.headers.emplace_back("Retry-After", absl::StrCat(seconds));
-  }
-  return response;
-}
-
-HttpResponse JsonResponse(const json::value& value) {
-  HttpResponse response;
-  response.body = json::serialize(value);
-  return response;
-}
-
-json::string Text(absl::string_view text) { return json::string(text.data(), text.size()); }
-
 absl::Status NotReady() { return absl::UnavailableError("No worker is ready; try again later."); }
 
-// What an operator would act on; a client's own mistakes are in the metrics.
-void LogFailure(const std::string& request_id, const absl::Status& status) {
-  if (!absl::IsInternal(status) && !absl::IsUnavailable(status)) return;
-  LogWarning("request failed",
-             {{"request_id", request_id}, {"reason", absl::string_view(status.message())}});
+json::object ModelEntry(const ServedModel& model) {
+  return {{"id", JsonText(model.name)},
+          {"object", "model"},
+          {"created", model.created_s},
+          {"owned_by", "facet"},
+          {"max_model_len", model.context_tokens_max}};
+}
+
+absl::StatusOr<ApiCall> OpenAiCall(absl::StatusOr<GenerationRequest> request, bool chat) {
+  RETURN_IF_ERROR(request.status());
+  ApiCall call;
+  call.request = *std::move(request);
+  call.make_form = [chat](const Generation& generation) {
+    return MakeOpenAiForm(generation, chat, std::time(nullptr));
+  };
+  return call;
+}
+
+absl::StatusOr<ApiCall> TranscriptionCall(const HttpRequest& request) {
+  ASSIGN_OR_RETURN(TranscriptionRequest parsed,
+                   ParseTranscriptionRequest(request.content_type, request.body));
+  ApiCall call;
+  call.request = std::move(parsed.generation);
+  call.names.Add("messages", "prompt");
+  call.make_form = [format = parsed.format,
+                    language = parsed.language](const Generation& generation) {
+    return MakeTranscriptionForm(generation, format, language);
+  };
+  return call;
+}
+
+absl::StatusOr<json::value> ListModels(const WorkerPool& pool) {
+  json::array data;
+  if (const auto model = pool.model(); model != nullptr) data.push_back(ModelEntry(*model));
+  return json::object{{"object", "list"}, {"data", std::move(data)}};
+}
+
+absl::StatusOr<json::value> GetModel(const WorkerPool& pool, const std::string& name) {
+  const std::shared_ptr<const ServedModel> model = pool.model();
+  if (model == nullptr) return NotReady();
+  RETURN_IF_ERROR(CheckModelName(*model, name));
+  return ModelEntry(*model);
+}
+
+absl::StatusOr<json::value> GetResponse(const ResponseStore& store, const std::string& id) {
+  ASSIGN_OR_RETURN(const std::string text, store.Get(id));
+  ASSIGN_OR_RETURN(const json::value stored, ParseJson(text, "the stored response"));
+  const json::value* response =
+      stored.is_object() ? stored.as_object().if_contains("response") : nullptr;
+  if (response == nullptr) return absl::InternalError("The stored response cannot be read.");
+  return *response;
+}
+
+absl::StatusOr<json::value> DeleteResponse(ResponseStore& store, const std::string& id) {
+  RETURN_IF_ERROR(store.Remove(id));
+  return json::object{{"id", JsonText(id)}, {"object", "response"}, {"deleted", true}};
 }
 
 }  // namespace
 
+// A route has one of the four. `answer` gets what stands behind `path` where that ends in a slash;
+// `build` waits for the media of a prompt.
+struct HttpApi::Route {
+  using Parse = absl::StatusOr<ApiCall> (*)(const HttpRequest& request, ResponseStore& store);
+  using Answer = absl::StatusOr<json::value> (*)(HttpApi& api, const HttpRequest& request,
+                                                 const std::string& rest);
+  using Build = asio::awaitable<absl::StatusOr<json::value>> (*)(const WorkerPool& pool,
+                                                                 MediaLoader& loader,
+                                                                 const std::string& body,
+                                                                 ClientLeft client_left);
+  absl::string_view method;
+  absl::string_view path;
+  const char* endpoint = nullptr;  // The label in metrics, of those that generate.
+  Parse parse = nullptr;
+  Answer answer = nullptr;
+  Build build = nullptr;
+  bool metrics = false;
+  ErrorBodyFunction error_body = &ErrorBody;
+};
+
+const HttpApi::Route HttpApi::kRoutes[] = {
+    {.method = "POST",
+     .path = "/v1/chat/completions",
+     .endpoint = "chat",
+     .parse =
+         [](const HttpRequest& request, ResponseStore&) {
+           return OpenAiCall(ParseChatRequest(request.body), /*chat=*/true);
+         }},
+    {.method = "POST",
+     .path = "/v1/completions",
+     .endpoint = "completions",
+     .parse =
+         [](const HttpRequest& request, ResponseStore&) {
+           return OpenAiCall(ParseCompletionRequest(request.body), /*chat=*/false);
+         }},
+    {.method = "POST",
+     .path = "/v1/audio/transcriptions",
+     .endpoint = "transcriptions",
+     .parse = [](const HttpRequest& request,
+                 ResponseStore&) { return TranscriptionCall(request); }},
+    {.method = "POST",
+     .path = "/v1/responses",
+     .endpoint = "responses",
+     .parse = [](const HttpRequest& request,
+                 ResponseStore& store) { return ParseResponsesCall(request.body, store); }},
+    {.method = "GET",
+     .path = "/v1/responses/",
+     .answer = [](HttpApi& api, const HttpRequest&,
+                  const std::string& id) { return GetResponse(api.responses_, id); }},
+    {.method = "DELETE",
+     .path = "/v1/responses/",
+     .answer = [](HttpApi& api, const HttpRequest&,
+                  const std::string& id) { return DeleteResponse(api.responses_, id); }},
+    {.method = "POST",
+     .path = "/v1/messages",
+     .endpoint = "messages",
+     .parse = [](const HttpRequest& request,
+                 ResponseStore&) { return ParseMessagesCall(request.body); },
+     .error_body = &MessagesErrorBody},
+    {.method = "POST",
+     .path = "/v1/messages/count_tokens",
+     .build = &CountTokens,
+     .error_body = &MessagesErrorBody},
+    {.method = "GET",
+     .path = "/v1/models",
+     .answer = [](HttpApi& api, const HttpRequest&,
+                  const std::string&) { return ListModels(api.pool_); }},
+    // A model's name may hold slashes.
+    {.method = "GET",
+     .path = "/v1/models/",
+     .answer = [](HttpApi& api, const HttpRequest&,
+                  const std::string& name) { return GetModel(api.pool_, name); }},
+    {.method = "POST", .path = "/tokenize", .build = &Tokenize},
+    {.method = "POST",
+     .path = "/detokenize",
+     .answer = [](HttpApi& api, const HttpRequest& request,
+                  const std::string&) { return Detokenize(api.pool_, request.body); }},
+    {.method = "GET",
+     .path = "/health",
+     .answer = [](HttpApi&, const HttpRequest&, const std::string&) -> absl::StatusOr<json::value> {
+       return json::object{{"status", "ok"}};
+     }},
+    {.method = "GET",
+     .path = "/readiness",
+     .answer = [](HttpApi& api, const HttpRequest&,
+                  const std::string&) -> absl::StatusOr<json::value> {
+       if (!api.pool_.ready()) return NotReady();
+       return json::object{{"status", "ready"}};
+     }},
+    {.method = "GET", .path = "/metrics", .metrics = true},
+};
+
 asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter& writer) {
-  using Answer = HttpResponse (HttpApi::*)(const HttpRequest&) const;
-  struct Route {
-    absl::string_view method;
-    absl::string_view path;
-    Answer answer;  // Null: one that waits.
-  };
-  static constexpr Route kRoutes[] = {
-      {"POST", "/v1/chat/completions", nullptr},     {"POST", "/v1/completions", nullptr},
-      {"GET", "/v1/models", &HttpApi::Models},       {"POST", "/tokenize", nullptr},
-      {"POST", "/detokenize", &HttpApi::Detokenize}, {"GET", "/health", &HttpApi::Health},
-      {"GET", "/readiness", &HttpApi::Readiness},    {"GET", "/metrics", &HttpApi::Metrics},
-  };
-  // A client may ask for one model by its name, which may hold slashes.
-  absl::string_view path = request.path;
-  if (absl::StartsWith(path, "/v1/models/")) path = "/v1/models";
+  std::vector<absl::string_view> methods;
   for (const Route& route : kRoutes) {
-    if (route.path != path) continue;
-    if (route.method != request.method) {
-      HttpResponse response;
-      response.status = 405;
-      response.body = ErrorBody(405, absl::StrCat("Use ", route.method, " for ", path, "."));
-      response.headers.emplace_back("Allow", std::string(route.method));
-      co_await writer.Send(std::move(response));
-    } else if (route.answer != nullptr) {
-      co_await writer.Send((this->*route.answer)(request));
-    } else if (path == "/tokenize") {
-      co_await Tokenize(request, writer);
+    const bool prefix = absl::EndsWith(route.path, "/");
+    const bool fits = prefix ? absl::StartsWith(request.path, route.path) &&
+                                   request.path.size() > route.path.size()
+                             : request.path == route.path;
+    if (!fits) continue;
+    methods.push_back(route.method);
+    if (route.method != request.method) continue;
+    if (route.parse != nullptr) {
+      co_return co_await generate_.Answer(request, route.parse(request, responses_), route.endpoint,
+                                          route.error_body, writer);
+    }
+    HttpResponse response;
+    if (route.metrics) {
+      response.content_type = kMetricsContentType;
+      response.body = metrics_.registry.Text();
+      co_return co_await writer.Send(std::move(response));
+    }
+    absl::StatusOr<json::value> answer = json::value();
+    if (route.build != nullptr) {
+      answer = co_await route.build(pool_, loader_, request.body, WatchClient(writer));
     } else {
-      co_await Generate(request, writer, /*chat=*/path == "/v1/chat/completions");
+      answer = route.answer(*this, request, request.path.substr(route.path.size()));
     }
-    co_return;
-  }
-  co_await writer.Send(ErrorResponse(
-      absl::NotFoundError(absl::StrCat("There is no ", request.method, " ", request.path, "."))));
-}
-
-asio::awaitable<absl::Status> HttpApi::LoadMedia(GenerationRequest& request,
-                                                 ResponseWriter& writer) {
-  const auto client_left = std::make_shared<std::atomic<bool>>(writer.disconnected());
-  writer.OnDisconnect([client_left] { *client_left = true; });
-  const absl::Status status = co_await loader_.Load(request, pool_.model(), client_left);
-  writer.OnDisconnect(nullptr);
-  co_return status;
-}
-
-asio::awaitable<void> HttpApi::Generate(const HttpRequest& request, ResponseWriter& writer,
-                                        bool chat) {
-  absl::StatusOr<GenerationRequest> parsed =
-      chat ? ParseChatRequest(request.body) : ParseCompletionRequest(request.body);
-  if (parsed.ok()) {
-    const absl::Status loaded = co_await LoadMedia(*parsed, writer);
-    if (!loaded.ok()) parsed = loaded;
-  }
-  if (!parsed.ok()) {
-    Generation::CountRefused(metrics_, chat ? "chat" : "completions", parsed.status());
-    co_return co_await writer.Send(ErrorResponse(parsed.status()));
-  }
-  parsed->request_id = request.request_id;
-  absl::StatusOr<std::unique_ptr<Generation>> generation =
-      Generation::Start(pool_, metrics_, *std::move(parsed), writer.executor());
-  if (!generation.ok()) co_return co_await writer.Send(ErrorResponse(generation.status()));
-
-  writer.OnDisconnect([&generation = **generation] { generation.Abandon(); });
-  if (writer.disconnected()) (*generation)->Abandon();
-  if ((*generation)->request().stream) {
-    co_await Stream(**generation, writer, chat);
-  } else {
-    co_await Whole(**generation, writer, chat);
-  }
-  writer.OnDisconnect(nullptr);
-}
-
-// Until the first event the status line is not sent, so an error that comes before it is still a
-// proper one.
-asio::awaitable<void> HttpApi::Stream(Generation& generation, ResponseWriter& writer, bool chat) {
-  using Clock = std::chrono::steady_clock;
-  const auto keep_alive = std::chrono::milliseconds(options_.keep_alive_ms);
-  OpenAiResponse response(generation, chat, std::time(nullptr));
-  Clock::time_point last_written = Clock::now();
-  while (!generation.abandoned()) {
-    const auto deltas = generation.Take();
-    std::string events;
-    if (!deltas.ok()) {
-      LogFailure(generation.request().request_id, deltas.status());
-      if (!writer.started()) co_return co_await writer.Send(ErrorResponse(deltas.status()));
-      events = EventText(ErrorBody(deltas.status()));
-    } else {
-      events = response.Events(*deltas);
-      if (generation.done()) events += response.LastEvents();
-      if (events.empty() && Clock::now() - last_written >= keep_alive) {
-        events = std::string(kKeepAlive);
-      }
+    writer.OnDisconnect(nullptr);
+    if (!answer.ok()) {
+      co_return co_await writer.Send(ErrorResponse(answer.status(), route.error_body));
     }
-    if (!events.empty()) {
-      if (!writer.started()) writer.StartEvents();
-      co_await writer.WriteEvents(std::move(events));
-      last_written = Clock::now();
-    }
-    if (!deltas.ok() || generation.done()) co_return co_await writer.FinishEvents();
-    co_await generation.Wait(options_.keep_alive_ms);
+    response.body = json::serialize(*answer);
+    co_return co_await writer.Send(std::move(response));
   }
-}
-
-asio::awaitable<void> HttpApi::Whole(Generation& generation, ResponseWriter& writer, bool chat) {
-  OpenAiResponse response(generation, chat, std::time(nullptr));
-  while (!generation.abandoned()) {
-    auto deltas = generation.Take();
-    if (!deltas.ok()) {
-      LogFailure(generation.request().request_id, deltas.status());
-      co_return co_await writer.Send(ErrorResponse(deltas.status()));
-    }
-    response.Collect(*std::move(deltas));
-    if (generation.done()) {
-      HttpResponse answer;
-      answer.body = response.Whole();
-      co_return co_await writer.Send(std::move(answer));
-    }
-    co_await generation.Wait(options_.keep_alive_ms);
+  if (methods.empty()) {
+    co_return co_await writer.Send(ErrorResponse(
+        absl::NotFoundError(absl::StrCat("There is no ", request.method, " ", request.path, ".")),
+        &ErrorBody));
   }
-}
-
-HttpResponse HttpApi::Health(const HttpRequest&) const {
-  return JsonResponse(json::object{{"status", "ok"}});
-}
-
-HttpResponse HttpApi::Readiness(const HttpRequest&) const {
-  if (!pool_.ready()) return ErrorResponse(NotReady());
-  return JsonResponse(json::object{{"status", "ready"}});
-}
-
-HttpResponse HttpApi::Metrics(const HttpRequest&) const {
   HttpResponse response;
-  response.content_type = kMetricsContentType;
-  response.body = metrics_.registry.Text();
-  return response;
-}
-
-HttpResponse HttpApi::Models(const HttpRequest& request) const {
-  const std::shared_ptr<const ServedModel> model = pool_.model();
-  const absl::string_view path = request.path;
-  const bool one = path.size() > absl::string_view("/v1/models/").size();
-  if (model == nullptr) {
-    if (one) return ErrorResponse(NotReady());
-    return JsonResponse(json::object{{"object", "list"}, {"data", json::array()}});
-  }
-  json::object entry{{"id", Text(model->name)},
-                     {"object", "model"},
-                     {"created", model->created_s},
-                     {"owned_by", "facet"},
-                     {"max_model_len", model->context_tokens_max}};
-  if (one) {
-    const absl::Status known =
-        CheckModelName(*model, std::string(path.substr(absl::string_view("/v1/models/").size())));
-    return known.ok() ? JsonResponse(std::move(entry)) : ErrorResponse(known);
-  }
-  return JsonResponse(json::object{{"object", "list"}, {"data", json::array{std::move(entry)}}});
-}
-
-asio::awaitable<void> HttpApi::Tokenize(const HttpRequest& request, ResponseWriter& writer) {
-  absl::StatusOr<TokenizeRequest> parsed = ParseTokenizeRequest(request.body);
-  const std::shared_ptr<const ServedModel> model = pool_.model();
-  absl::Status status = parsed.status();
-  if (status.ok() && model == nullptr) status = NotReady();
-  if (status.ok()) status = CheckModelName(*model, parsed->chat.model);
-  if (status.ok()) status = co_await LoadMedia(parsed->chat, writer);
-  if (!status.ok()) co_return co_await writer.Send(ErrorResponse(status));
-  const absl::StatusOr<BuiltPrompt> prompt = BuildPrompt(
-      *model, parsed->chat.prompts[0], parsed->chat.loaded_media.get(), parsed->add_special_tokens);
-  if (!prompt.ok()) co_return co_await writer.Send(ErrorResponse(prompt.status()));
-  json::object answer{{"count", prompt->tokens.size()},
-                      {"max_model_len", model->context_tokens_max},
-                      {"tokens", json::array(prompt->tokens.begin(), prompt->tokens.end())},
-                      {"token_strs", nullptr}};
-  if (parsed->return_token_strs) {
-    json::array pieces;
-    for (const int id : prompt->tokens) pieces.push_back(Text(model->vocabulary->piece(id)));
-    answer["token_strs"] = std::move(pieces);
-  }
-  co_await writer.Send(JsonResponse(std::move(answer)));
-}
-
-HttpResponse HttpApi::Detokenize(const HttpRequest& request) const {
-  const absl::StatusOr<DetokenizeRequest> parsed = ParseDetokenizeRequest(request.body);
-  if (!parsed.ok()) return ErrorResponse(parsed.status());
-  const std::shared_ptr<const ServedModel> model = pool_.model();
-  if (model == nullptr) return ErrorResponse(NotReady());
-  if (const auto known = CheckModelName(*model, parsed->model); !known.ok()) {
-    return ErrorResponse(known);
-  }
-  Detokenizer detokenizer(model->vocabulary, /*skip_special=*/false);
-  std::string text;
-  for (const int id : parsed->tokens) {
-    if (id >= model->vocabulary->size()) {
-      return ErrorResponse(InvalidParam(
-          "tokens", absl::StrCat("`tokens` has the token id ", id, ", but the model has ids below ",
-                                 model->vocabulary->size(), ".")));
-    }
-    text += detokenizer.Add(id);
-  }
-  text += detokenizer.Finish();
-  return JsonResponse(json::object{{"prompt", Text(text)}});
+  response.status = 405;
+  response.body = ErrorBody(
+      405, absl::StrCat("Use ", absl::StrJoin(methods, " or "), " for ", request.path, "."));
+  response.headers.emplace_back("Allow", absl::StrJoin(methods, ", "));
+  co_await writer.Send(std::move(response));
 }
 
 }  // namespace facet

@@ -268,6 +268,7 @@ void Connection::ReadRequestLine(const Parser& parser) {
   const absl::string_view target = View(message.target());
   request_.method = std::string(View(message.method_string()));
   request_.path = std::string(target.substr(0, target.find('?')));
+  request_.content_type = std::string(View(message[http::field::content_type]));
   const absl::string_view id = View(message["x-request-id"]);
   request_.request_id = IsUsableRequestId(id) ? std::string(id) : NewRequestId();
   const absl::string_view origin = View(message[http::field::origin]);
@@ -288,7 +289,7 @@ bool Connection::AnswerPreflight(const Parser& parser, HttpResponse* response) c
   if (parser.get().method() != http::verb::options || origin_.empty()) return false;
   response->status = 204;
   response->content_type.clear();
-  response->headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
+  response->headers = {{"Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS"},
                        {"Access-Control-Allow-Headers",
                         "Authorization, Content-Type, X-Request-Id, "
                         "OpenAI-Organization, OpenAI-Project"},

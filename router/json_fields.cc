@@ -68,6 +68,11 @@ absl::Status JsonFields::String(absl::string_view name, std::string* target) con
   return absl::OkStatus();
 }
 
+absl::Status JsonFields::RequiredString(absl::string_view name, std::string* target) const {
+  if (Find(name) == nullptr) return Wrong(name, "a string");
+  return String(name, target);
+}
+
 absl::Status JsonFields::Integer(absl::string_view name, int64_t least, int64_t most,
                                  std::optional<int64_t>* target) const {
   const json::value* value = Find(name);
@@ -117,6 +122,20 @@ absl::Status JsonFields::Wrong(absl::string_view name, absl::string_view expecte
   }
   return WrongValue(path, expected, *value);
 }
+
+void CopyFields(const json::object& from, std::initializer_list<absl::string_view> names,
+                json::object& to) {
+  const JsonFields fields(from, "");
+  for (const absl::string_view name : names) {
+    if (const json::value* value = fields.Find(name); value != nullptr) {
+      to[json::string_view(name.data(), name.size())] = *value;
+    }
+  }
+}
+
+json::string JsonText(absl::string_view text) { return json::string(text.data(), text.size()); }
+
+absl::string_view TextView(const json::string& text) { return {text.data(), text.size()}; }
 
 absl::Status WrongValue(absl::string_view path, absl::string_view expected,
                         const json::value& value) {

@@ -3,6 +3,7 @@
 
 #include <boost/json/fwd.hpp>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 
@@ -28,6 +29,8 @@ class JsonFields {
   const boost::json::value* Find(absl::string_view name) const;
   absl::Status Bool(absl::string_view name, bool* target) const;
   absl::Status String(absl::string_view name, std::string* target) const;
+  // The same for a field that must be there.
+  absl::Status RequiredString(absl::string_view name, std::string* target) const;
   // A whole number; 3.0 is one, 3.5 is not.
   absl::Status Integer(absl::string_view name, int64_t least, int64_t most,
                        std::optional<int64_t>* target) const;
@@ -45,6 +48,14 @@ class JsonFields {
   const boost::json::object& object_;
   const absl::string_view path_;
 };
+
+// Copies those of `names` that are present in `from`.
+void CopyFields(const boost::json::object& from, std::initializer_list<absl::string_view> names,
+                boost::json::object& to);
+
+// Text between Abseil and the JSON library.
+boost::json::string JsonText(absl::string_view text);
+absl::string_view TextView(const boost::json::string& text);
 
 // InvalidParam: "`messages[0].content` must be a string, but is a number."
 absl::Status WrongValue(absl::string_view path, absl::string_view expected,

@@ -36,6 +36,11 @@ ABSL_FLAG(std::vector<std::string>, fetch_media_hosts, {},
           "all. Addresses that are not public are never asked.");
 ABSL_FLAG(std::string, fetch_media_ca_file, "",
           "With --fetch_media: certificates to trust, in PEM; empty: those of the system.");
+ABSL_FLAG(std::string, response_dir, "",
+          "Folder for what previous_response_id of /v1/responses goes on from, shared by all "
+          "routers; empty: nothing is kept.");
+ABSL_FLAG(int, responses_max, 10'000, "Responses in --response_dir; the oldest go first.");
+ABSL_FLAG(int64_t, response_bytes_max, int64_t{1} << 30, "Bytes of them together.");
 ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
 
 namespace {
@@ -66,6 +71,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.media.fetch.enabled = absl::GetFlag(FLAGS_fetch_media);
   options.media.fetch.hosts = absl::GetFlag(FLAGS_fetch_media_hosts);
   options.media.fetch.ca_file = absl::GetFlag(FLAGS_fetch_media_ca_file);
+  options.api.responses = {absl::GetFlag(FLAGS_response_dir), absl::GetFlag(FLAGS_responses_max),
+                           absl::GetFlag(FLAGS_response_bytes_max)};
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.threads = absl::GetFlag(FLAGS_http_threads);
   return options;

@@ -19,6 +19,10 @@ namespace {
 // How often a waiting request looks around; whatever is done wakes it.
 constexpr int kWaitMs = 60'000;
 
+absl::Status Busy(absl::string_view message) {
+  return WithParam(absl::ResourceExhaustedError(message), "", kMediaBusyCode);
+}
+
 }  // namespace
 
 // One request's decoding. Shared by the request's coroutine and the threads, each of which owns
@@ -27,7 +31,7 @@ struct MediaLoader::Job {
   std::vector<MediaPart> parts;
   std::vector<absl::StatusOr<DecodedMedia>> results;
   std::shared_ptr<const ServedModel> model;
-  std::shared_ptr<const std::atomic<bool>> client_left;
+  ClientLeft client_left;
   std::shared_ptr<Wake> wake;
   std::atomic<size_t> left = 0;
 };
@@ -37,9 +41,9 @@ MediaLoader::MediaLoader(const MediaLoaderOptions& options)
       budget_(options.bytes_max),
       pool_(options.threads, options.waiting_max) {}
 
-asio::awaitable<absl::Status> MediaLoader::Load(
-    GenerationRequest& request, std::shared_ptr<const ServedModel> model,
-    std::shared_ptr<const std::atomic<bool>> client_left) {
+asio::awaitable<absl::Status> MediaLoader::Load(GenerationRequest& request,
+                                                std::shared_ptr<const ServedModel> model,
+                                                ClientLeft client_left) {
   if (request.media.empty()) co_return absl::OkStatus();
   if (model == nullptr) co_return absl::UnavailableError("No worker is ready; try again later.");
   auto job = std::make_shared<Job>();
@@ -81,8 +85,7 @@ absl::Status MediaLoader::TakeBytes(const std::vector<MediaPart>& parts, ByteBud
   }
   std::optional<ByteBudget::Lease> taken = budget_.Take(bytes);
   if (!taken.has_value()) {
-    return absl::ResourceExhaustedError(
-        "Too many pictures, sounds and videos are in work; try again later.");
+    return Busy("Too many pictures, sounds and videos are in work; try again later.");
   }
   *lease = *std::move(taken);
   return absl::OkStatus();
@@ -117,8 +120,7 @@ asio::awaitable<absl::Status> MediaLoader::Decode(std::shared_ptr<Job> job) {
     });
   }
   if (!pool_.Add(std::move(work))) {
-    co_return absl::ResourceExhaustedError(
-        "Too many pictures, sounds and videos wait for their decoding; try again later.");
+    co_return Busy("Too many pictures, sounds and videos wait for decoding; try again later.");
   }
   while (job->left > 0) co_await job->wake->Wait(kWaitMs);
   co_return absl::OkStatus();

@@ -14,6 +14,12 @@
 
 namespace facet {
 
+// Set once the client of a request is gone. Shared by who hears of it and the threads that decode.
+using ClientLeft = std::shared_ptr<const std::atomic<bool>>;
+
+// The `code` of its RESOURCE_EXHAUSTED, and the reason in metrics.
+inline constexpr char kMediaBusyCode[] = "media_busy";
+
 struct MediaLoaderOptions {
   int threads = 2;        // that decode
   int waiting_max = 128;  // pictures, sounds and videos that wait for one of these
@@ -31,10 +37,10 @@ class MediaLoader {
 
   // Moves `request.media` to `request.loaded_media`; nothing to do without any. InvalidParam names
   // the field that is wrong, RESOURCE_EXHAUSTED: too much waits or is held; CANCELLED: the client
-  // left. `client_left` is set by the caller; shared with the threads that decode.
+  // left.
   boost::asio::awaitable<absl::Status> Load(GenerationRequest& request,
                                             std::shared_ptr<const ServedModel> model,
-                                            std::shared_ptr<const std::atomic<bool>> client_left);
+                                            ClientLeft client_left);
 
   int64_t bytes_held() const { return budget_.taken(); }
 

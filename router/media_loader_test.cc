@@ -103,7 +103,9 @@ TEST_F(MediaLoaderTest, FullQueueSheds) {
   Make(options);
   GenerationRequest fits = Request(2), too_many = Request(3);
   EXPECT_OK(Load(fits));
-  EXPECT_THAT(Load(too_many), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("wait")));
+  const absl::Status shed = Load(too_many);
+  EXPECT_THAT(shed, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("wait")));
+  EXPECT_EQ(CodeOf(shed), kMediaBusyCode);
 }
 
 // Given others that hold the bytes, expect a request to be shed until they end; given one that

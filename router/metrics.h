@@ -15,7 +15,7 @@ struct RouterMetrics {
 
   MetricRegistry registry{"router"};
 
-  // {endpoint: chat|completions|grpc,
+  // {endpoint: chat|completions|responses|messages|transcriptions|grpc,
   //  outcome: finished|cancelled|deadline|invalid|shed|unavailable|error}
   prometheus::Family<prometheus::Counter>& requests;
   prometheus::Gauge& requests_running;

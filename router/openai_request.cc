@@ -28,8 +28,6 @@ constexpr int64_t kIntegerMax = std::numeric_limits<int32_t>::max();
 // Of /v1/completions, as OpenAI has it.
 constexpr uint32_t kCompletionTokensDefault = 16;
 
-absl::string_view View(const json::string& text) { return {text.data(), text.size()}; }
-
 // ------------------------------------------------------- what both endpoints have
 
 absl::Status ParseLogitBias(const JsonFields& fields, SamplingOptions& sampling) {
@@ -83,7 +81,7 @@ absl::Status ParseStop(const JsonFields& fields, std::vector<std::string>& stop)
   const json::value* value = fields.Find("stop");
   if (value == nullptr) return absl::OkStatus();
   if (value->is_string()) {
-    stop.emplace_back(View(value->get_string()));
+    stop.emplace_back(TextView(value->get_string()));
   } else if (value->is_array()) {
     const json::array& list = value->get_array();
     if (list.size() > kStopStringsMax) {
@@ -93,7 +91,7 @@ absl::Status ParseStop(const JsonFields& fields, std::vector<std::string>& stop)
     for (size_t i = 0; i < list.size(); ++i) {
       if (!list[i].is_string())
         return WrongValue(absl::StrCat("stop[", i, "]"), "a string", list[i]);
-      stop.emplace_back(View(list[i].get_string()));
+      stop.emplace_back(TextView(list[i].get_string()));
     }
   } else {
     return fields.Wrong("stop", "a string or a list of strings");
@@ -114,7 +112,9 @@ absl::Status ParseStreamOptions(const JsonFields& fields, GenerationRequest& req
   if (!request.stream) {
     return InvalidParam("stream_options", "`stream_options` is for `stream` = true only.");
   }
-  return JsonFields(*options, "stream_options.").Bool("include_usage", &request.include_usage);
+  const JsonFields option_fields(*options, "stream_options.");
+  RETURN_IF_ERROR(option_fields.Bool("include_usage", &request.include_usage));
+  return option_fields.Bool("continuous_usage_stats", &request.continuous_usage);
 }
 
 // Accepting it in silence would give answers that break the client's schema.
@@ -141,6 +141,21 @@ absl::Status ParseCommon(const JsonFields& fields, GenerationRequest& request) {
   RETURN_IF_ERROR(fields.Integer("max_tokens", 1, kIntegerMax, &tokens_max));
   request.choices_per_prompt = static_cast<int>(choices.value_or(1));
   if (tokens_max) request.tokens_max = static_cast<uint32_t>(*tokens_max);
+  return absl::OkStatus();
+}
+
+// vLLM's, on both endpoints.
+absl::Status ParsePromptLogprobs(const JsonFields& fields, GenerationRequest& request) {
+  std::optional<int64_t> top;
+  RETURN_IF_ERROR(fields.Integer("prompt_logprobs", 0, 20, &top));
+  if (!top) return absl::OkStatus();
+  if (request.stream) {
+    return InvalidParam("prompt_logprobs", "`prompt_logprobs` is for `stream` = false only.");
+  }
+  request.show_prompt_logprobs = true;
+  // One list serves `echo` too, which shows as many alternatives as it was asked for.
+  request.prompt_logprobs =
+      std::max(request.prompt_logprobs.value_or(0), static_cast<uint32_t>(*top));
   return absl::OkStatus();
 }
 
@@ -308,14 +323,28 @@ absl::Status ParseTools(json::object& body, GenerationRequest& request) {
   return absl::OkStatus();
 }
 
+// Gemma thinks or does not; how much is its own affair.
+absl::StatusOr<std::optional<bool>> ParseReasoningEffort(const JsonFields& fields) {
+  static constexpr absl::string_view kOff[] = {"none", "minimal"};
+  static constexpr absl::string_view kOn[] = {"low", "medium", "high", "xhigh"};
+  if (fields.Find("reasoning_effort") == nullptr) return std::nullopt;
+  std::string effort;
+  RETURN_IF_ERROR(fields.String("reasoning_effort", &effort));
+  if (absl::c_linear_search(kOff, effort)) return false;
+  if (absl::c_linear_search(kOn, effort)) return true;
+  return fields.Wrong("reasoning_effort", "one of none, minimal, low, medium, high and xhigh");
+}
+
 // The template's own arguments go where RenderChat reads them; from elsewhere they are not taken.
 absl::Status ParseTemplateArguments(json::object& body) {
   const JsonFields fields(body, "");
   ASSIGN_OR_RETURN(const json::object* present, fields.Object("chat_template_kwargs"));
   const json::object arguments = present == nullptr ? json::object() : *present;
   const JsonFields argument_fields(arguments, "chat_template_kwargs.");
+  ASSIGN_OR_RETURN(const std::optional<bool> effort, ParseReasoningEffort(fields));
   for (const char* name : {"enable_thinking", "preserve_thinking", "add_generation_prompt"}) {
     std::optional<bool> value;
+    if (absl::string_view(name) == "enable_thinking") value = effort;
     if (argument_fields.Find(name) != nullptr) value.emplace();
     if (value) RETURN_IF_ERROR(argument_fields.Bool(name, &*value));
     body.erase(name);
@@ -365,7 +394,7 @@ absl::Status ParsePrompts(const JsonFields& fields, std::vector<Prompt>& prompts
   const json::value* value = fields.Find("prompt");
   if (value == nullptr) return fields.Wrong("prompt", kExpected);
   if (value->is_string()) {
-    prompts.emplace_back(std::string(View(value->get_string())));
+    prompts.emplace_back(std::string(TextView(value->get_string())));
     return absl::OkStatus();
   }
   if (!value->is_array() || value->get_array().empty()) return fields.Wrong("prompt", kExpected);
@@ -377,7 +406,7 @@ absl::Status ParsePrompts(const JsonFields& fields, std::vector<Prompt>& prompts
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string path = absl::StrCat("prompt[", i, "]");
     if (list[i].is_string() && list[0].is_string()) {
-      prompts.emplace_back(std::string(View(list[i].get_string())));
+      prompts.emplace_back(std::string(TextView(list[i].get_string())));
     } else if (list[i].is_array() && list[0].is_array()) {
       ASSIGN_OR_RETURN(prompts.emplace_back(), ParseIds(list[i].get_array(), path));
     } else {
@@ -401,6 +430,7 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(json::object body) {
   const JsonFields fields(body, "");
   RETURN_IF_ERROR(ParseCommon(fields, request));
   RETURN_IF_ERROR(ParseChatLogprobs(fields, request.sampling));
+  RETURN_IF_ERROR(ParsePromptLogprobs(fields, request));
   std::optional<int64_t> tokens_max;
   RETURN_IF_ERROR(fields.Integer("max_completion_tokens", 1, kIntegerMax, &tokens_max));
   if (tokens_max) request.tokens_max = static_cast<uint32_t>(*tokens_max);
@@ -430,9 +460,9 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(absl::string_view body)
   request.sampling.want_logprobs = top.has_value();
   request.sampling.top_logprobs = static_cast<uint32_t>(top.value_or(0));
   if (request.echo && request.sampling.want_logprobs) {
-    return InvalidParam("echo", "`echo` and `logprobs` together are not supported.",
-                        "unsupported_value");
+    request.prompt_logprobs = request.sampling.top_logprobs;
   }
+  RETURN_IF_ERROR(ParsePromptLogprobs(fields, request));
   std::string suffix;
   RETURN_IF_ERROR(fields.String("suffix", &suffix));
   if (!suffix.empty()) {
@@ -445,18 +475,18 @@ absl::StatusOr<TokenizeRequest> ParseTokenizeRequest(absl::string_view body) {
   ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
   const JsonFields fields(object, "");
   TokenizeRequest request;
-  RETURN_IF_ERROR(fields.String("model", &request.chat.model));
+  RETURN_IF_ERROR(fields.String("model", &request.generation.model));
   RETURN_IF_ERROR(fields.Bool("return_token_strs", &request.return_token_strs));
   if (fields.Find("messages") != nullptr) {
-    ASSIGN_OR_RETURN(request.chat.prompts.emplace_back(),
-                     ParseChatPrompt(std::move(object), request.chat));
+    ASSIGN_OR_RETURN(request.generation.prompts.emplace_back(),
+                     ParseChatPrompt(std::move(object), request.generation));
     return request;
   }
   RETURN_IF_ERROR(fields.Bool("add_special_tokens", &request.add_special_tokens));
   std::string prompt;
   if (fields.Find("prompt") == nullptr) return fields.Wrong("prompt", "a string");
   RETURN_IF_ERROR(fields.String("prompt", &prompt));
-  request.chat.prompts.emplace_back(std::move(prompt));
+  request.generation.prompts.emplace_back(std::move(prompt));
   return request;
 }
 

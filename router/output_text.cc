@@ -13,7 +13,9 @@ void OutputText::Add(int id, OutputParser::Delta& delta) {
   if (stopped()) return;
   OutputParser::Delta part;
   if (parser_.has_value()) {
+    const bool was_reasoning = parser_->in_reasoning();
     part = parser_->Add(id);
+    reasoning_tokens_ += was_reasoning || parser_->in_reasoning() ? 1 : 0;
   } else {
     part.content = detokenizer_.Add(id);
   }

@@ -32,6 +32,10 @@ class OutputText {
   void Finish(OutputParser::Delta& delta);
 
   bool stopped() const { return stop_.matched(); }
+  // The stop string that ended it; empty if none did.
+  const std::string& stop_string() const { return stop_.match(); }
+  // Ids of thoughts, their markers included.
+  int reasoning_tokens() const { return reasoning_tokens_; }
   int tool_call_count() const { return parser_.has_value() ? parser_->tool_call_count() : 0; }
 
  private:
@@ -40,6 +44,7 @@ class OutputText {
   Detokenizer detokenizer_;
   std::optional<OutputParser> parser_;
   StopStrings stop_;
+  int reasoning_tokens_ = 0;
 };
 
 }  // namespace facet

@@ -162,6 +162,12 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
                                                       const GenerationRequest& request,
                                                       const std::function<uint64_t()>& draw_seed) {
   RETURN_IF_ERROR(CheckModelName(model, request.model));
+  if (request.loaded_media != nullptr && request.prompt_logprobs) {
+    return InvalidParam("prompt_logprobs",
+                        "Log probabilities of a prompt (`prompt_logprobs`, or `echo` with "
+                        "`logprobs`) are not given where it has pictures, sounds or videos.",
+                        "unsupported_value");
+  }
   ASSIGN_OR_RETURN(v1::Sampling sampling, BuildSampling(model, request.sampling));
   sampling.set_seed(request.sampling.seed ? *request.sampling.seed : draw_seed());
 
@@ -176,6 +182,7 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
     if (request.echo) choice.echo = TextOf(model, prompt, built);
     choice.request.mutable_prompt_tokens()->Add(built.tokens.begin(), built.tokens.end());
     *choice.request.mutable_sampling() = sampling;
+    if (request.prompt_logprobs) choice.request.set_prompt_logprobs(*request.prompt_logprobs);
     if (!request.ignore_eos) {
       const std::vector<int>& stop = model.vocabulary->stop_ids();
       choice.request.mutable_stop_tokens()->Add(stop.begin(), stop.end());

@@ -67,6 +67,9 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
   }
   const bool with_logprobs =
       request_.sampling().want_logprobs() && reply.logprobs_size() == reply.tokens_size();
+  for (v1::TokenLogprobs& logprobs : *reply.mutable_prompt_logprobs()) {
+    delta.prompt_logprobs.push_back(std::move(logprobs));
+  }
   for (int i = 0; i < reply.tokens_size(); ++i) {
     TakeToken(static_cast<int>(reply.tokens(i)),
               with_logprobs ? reply.mutable_logprobs(i) : nullptr, delta);
@@ -88,7 +91,7 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
 void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
   ++generated_tokens_;
   text_.Add(id, delta.text);
-  if (IsStop(id)) return;
+  if (IsStop(id) && !options_.keep_stop_token) return;
   delta.tokens.push_back(id);
   if (logprobs != nullptr) delta.logprobs.push_back(std::move(*logprobs));
 }

@@ -20,8 +20,10 @@ namespace facet {
 // What one answer gained since its reader last looked.
 struct RelayDelta {
   OutputParser::Delta text;
-  std::vector<int> tokens;                  // The stop id itself is not among them.
+  std::vector<int> tokens;  // The stop id itself is not among them, unless it is kept.
   std::vector<v1::TokenLogprobs> logprobs;  // One for each of `tokens`, if asked for.
+  // In the first one, if asked for: one for each token of the prompt but the first.
+  std::vector<v1::TokenLogprobs> prompt_logprobs;
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;  // Set in the last one.
 };
 
@@ -33,6 +35,7 @@ class Relay {
   struct Options {
     int tries_max = 3;
     size_t waiting_tokens_max = 8192;  // That a slow client may leave unread.
+    bool keep_stop_token = false;      // Among `tokens` of the last delta.
   };
 
   // `wake` is called from any thread when Take has something new. `pool` must outlive the relay.
@@ -55,6 +58,9 @@ class Relay {
   bool done() const { return done_; }
   int generated_tokens() const { return generated_tokens_; }  // As usage counts: to the cut.
   int prompt_tokens() const { return request_.prompt_tokens_size(); }
+  const v1::GenerateRequest& request() const { return request_; }
+  int reasoning_tokens() const { return text_.reasoning_tokens(); }
+  const std::string& stop_string() const { return text_.stop_string(); }
   int tool_call_count() const { return text_.tool_call_count(); }
   const v1::Ledger& ledger() const { return ledger_; }
 

@@ -61,8 +61,13 @@ struct GenerationRequest {
   bool parse_chat = false;        // Thinking and tool calls are told from content.
   bool parse_tool_calls = false;  // The client gave tools.
   bool echo = false;
+  // How likely the prompt's tokens were, with this many alternatives: asked for by name, or by
+  // `echo` with `logprobs`.
+  std::optional<uint32_t> prompt_logprobs;
+  bool show_prompt_logprobs = false;  // By name: they stand in a field of their own.
   bool stream = false;
   bool include_usage = false;
+  bool continuous_usage = false;  // In each chunk of a stream; with include_usage.
 };
 
 }  // namespace facet

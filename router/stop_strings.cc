@@ -16,13 +16,17 @@ StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stop
 }
 
 std::string StopStrings::Add(absl::string_view text) {
-  if (matched_) return "";
+  if (matched()) return "";
   if (stops_.empty()) return std::string(text);
   held_.append(text.data(), text.size());
   size_t cut = std::string::npos;
-  for (const std::string& stop : stops_) cut = std::min(cut, held_.find(stop));
-  if (cut != std::string::npos) {
-    matched_ = true;
+  for (const std::string& stop : stops_) {
+    const size_t at = held_.find(stop);
+    if (at >= cut) continue;
+    cut = at;
+    match_ = stop;
+  }
+  if (matched()) {
     held_.resize(cut);
     return std::exchange(held_, std::string());
   }

@@ -19,7 +19,9 @@ class StopStrings {
   std::string Add(absl::string_view text);
   // What was held back when the text ended; nothing after a match.
   std::string Finish();
-  bool matched() const { return matched_; }
+  bool matched() const { return !match_.empty(); }
+  // The stop string that was found first; empty if none was.
+  const std::string& match() const { return match_; }
 
  private:
   // The length of the longest end of held_ that a stop string may begin with.
@@ -28,7 +30,7 @@ class StopStrings {
   const std::vector<std::string> stops_;
   size_t stop_bytes_max_ = 0;
   std::string held_;
-  bool matched_ = false;
+  std::string match_;
 };
 
 }  // namespace facet

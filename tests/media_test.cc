@@ -7,11 +7,14 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/check.h"
@@ -21,7 +24,7 @@
 #include "model/media/image_decoder.h"
 #include "model/media/testing/test_media.h"
 #include "router/router.h"
-#include "tests/http_client.h"
+#include "tests/router_fixture.h"
 #include "worker/describe.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
@@ -305,6 +308,110 @@ TEST_F(MediaTest, CachedPicturesAreNotSentAgain) {
                               ChatBody({ImagePart(other, 70), TextPart(std::string(200, 'x'))}));
   ASSERT_EQ(third.status, 200) << third.body;
   EXPECT_GT(MediaBytesSent(), sent);
+}
+
+// A form of a sound and more fields.
+std::string TranscriptionForm(const std::string& file,
+                              const std::vector<std::pair<std::string, std::string>>& fields) {
+  std::string body = absl::StrCat(
+      "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n", file,
+      "\r\n");
+  for (const auto& [name, value] : fields) {
+    absl::StrAppend(&body, "--xyz\r\nContent-Disposition: form-data; name=\"", name, "\"\r\n\r\n",
+                    value, "\r\n");
+  }
+  return body + "--xyz--\r\n";
+}
+
+// Given a prompt with a picture of which log probabilities are asked, expect a 400 that says so.
+TEST_F(MediaTest, NoLogprobsOfPrompts) {
+  StartAll(1);
+  json::object body = ChatBody({ImagePart(ReadGolden("media/image0.png"), 70)});
+  body["prompt_logprobs"] = 1;
+  const Response response = Post("/v1/chat/completions", body);
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(response.Json().at("error").at("param"), "prompt_logprobs");
+}
+
+// Given a sound to transcribe, expect what the same sound and instruction get in a chat, in every
+// form.
+TEST_F(MediaTest, Transcriptions) {
+  StartAll(1);
+  const std::string sound = ReadGolden("media/sound0.wav");
+  json::object chat = ChatBody({TextPart("Transcribe the audio."), AudioPart(sound)});
+  chat.erase("ignore_eos");
+  chat.erase("max_tokens");
+  const json::value answer = Post("/v1/chat/completions", chat).Json();
+  const std::string expected(answer.at("choices").at(0).at("message").at("content").as_string());
+  const auto transcribe = [&](const std::vector<std::pair<std::string, std::string>>& fields) {
+    return Client(router_->http_port())
+        .Send("POST", "/v1/audio/transcriptions", TranscriptionForm(sound, fields),
+              "Content-Type: multipart/form-data; boundary=xyz\r\n");
+  };
+  const Response plain = transcribe({});
+  ASSERT_EQ(plain.status, 200) << plain.body;
+  EXPECT_EQ(plain.Json().at("text"), json::string(expected));
+  EXPECT_EQ(plain.Json().at("usage").at("input_tokens"), answer.at("usage").at("prompt_tokens"));
+  const Response text = transcribe({{"response_format", "text"}});
+  EXPECT_EQ(text.body, expected + "\n");
+  EXPECT_THAT(text.headers.at("content-type"), HasSubstr("text/plain"));
+  const json::value verbose = transcribe({{"response_format", "verbose_json"}}).Json();
+  EXPECT_EQ(verbose.at("text"), json::string(expected));
+  // 20,800 samples are 32.5 tokens of 40 ms.
+  EXPECT_DOUBLE_EQ(verbose.at("duration").to_number<double>(), 33 * 0.04);
+  EXPECT_EQ(verbose.at("segments").at(0).at("text"), json::string(expected));
+  const Response stream = transcribe({{"stream", "true"}});
+  EXPECT_EQ(stream.status, 200) << stream.body;
+  std::string deltas, done;
+  for (absl::string_view event : absl::StrSplit(stream.body, "\n\n", absl::SkipEmpty())) {
+    if (!absl::ConsumePrefix(&event, "data: ")) continue;
+    const json::value data = json::parse({event.data(), event.size()});
+    if (data.at("type") == "transcript.text.delta") deltas += data.at("delta").as_string().c_str();
+    if (data.at("type") == "transcript.text.done") done = data.at("text").as_string().c_str();
+  }
+  EXPECT_EQ(deltas, expected);
+  EXPECT_EQ(done, expected);
+  const Response bad = transcribe({{"prompt", "what is <|audio|>?"}});
+  EXPECT_EQ(bad.status, 400);
+  EXPECT_EQ(bad.Json().at("error").at("param"), "prompt") << bad.body;
+}
+
+// Given a picture in the forms of the Messages and Responses API, expect the prompt that a chat
+// has.
+TEST_F(MediaTest, OtherFormsOfPictures) {
+  StartAll(1);
+  const std::string png = ReadGolden("media/image0.png");
+  const Response chat = Post(
+      "/v1/chat/completions",
+      ChatBody(
+          {json::value{{"type", "image_url"}, {"image_url", {{"url", DataUrl("image/png", png)}}}},
+           TextPart("Hi")}));
+  ASSERT_EQ(chat.status, 200) << chat.body;
+  const json::value tokens = chat.Json().at("usage").at("prompt_tokens");
+  const json::value source{
+      {"type", "base64"}, {"media_type", "image/png"}, {"data", absl::Base64Escape(png)}};
+  json::object messages =
+      ChatBody({json::value{{"type", "image"}, {"source", source}}, TextPart("Hi")});
+  const Response counted = Post("/v1/messages/count_tokens", messages);
+  ASSERT_EQ(counted.status, 200) << counted.body;
+  EXPECT_EQ(counted.Json().at("input_tokens"), tokens);
+  const Response message = Post("/v1/messages", messages);
+  EXPECT_EQ(message.status, 200) << message.body;
+  const json::array content{
+      {{"type", "input_image"}, {"image_url", DataUrl("image/png", png)}, {"detail", "auto"}},
+      {{"type", "input_text"}, {"text", "Hi"}}};
+  const Response responses =
+      Post("/v1/responses",
+           {{"input", {{{"role", "user"}, {"content", content}}}}, {"max_output_tokens", 4}});
+  ASSERT_EQ(responses.status, 200) << responses.body;
+  EXPECT_EQ(responses.Json().at("usage").at("input_tokens"), tokens);
+  // An error names what the client wrote.
+  messages = ChatBody({json::value{
+      {"type", "image"},
+      {"source", {{"type", "base64"}, {"media_type", "image/png"}, {"data", "QUJD"}}}}});
+  const Response bad = Post("/v1/messages", messages);
+  EXPECT_EQ(bad.status, 400);
+  EXPECT_THAT(bad.body, HasSubstr("messages[0].content[0].source"));
 }
 
 // Given files that are broken, too large or misplaced, expect a 400 that names the field.

@@ -24,96 +24,25 @@
 #include "proto/inference.grpc.pb.h"
 #include "tests/fake_worker/fake_worker.h"
 #include "tests/fake_worker/small_model.h"
-#include "tests/http_client.h"
+#include "tests/router_fixture.h"
 
 namespace facet {
 namespace {
 
 namespace json = boost::json;
+using ::facet::testing::ChatBody;
 using ::facet::testing::Client;
 using ::facet::testing::Content;
 using ::facet::testing::Events;
 using ::facet::testing::FakeWorker;
 using ::facet::testing::ReadGolden;
 using ::facet::testing::Response;
+using ::facet::testing::RouterTest;
 using ::facet::testing::SmallDescription;
 using ::facet::testing::SmallIds;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-std::string ChatBody(absl::string_view fields = "") {
-  return absl::StrCat(R"({"messages":[{"role":"user","content":"Hi"}])", fields.empty() ? "" : ",",
-                      fields, "}");
-}
-
-class RouterTest : public ::testing::Test {
- protected:
-  static constexpr char kAnswer[] = "Hello, the world.";
-
-  std::unique_ptr<FakeWorker> StartWorker(absl::string_view model = "small",
-                                          std::string address = "127.0.0.1:0") {
-    FakeWorker::Options options;
-    options.address = std::move(address);
-    options.description = SmallDescription(model);
-    options.ask_for_media = true;
-    options.answer = [this](const v1::GenerateRequest& request) {
-      absl::MutexLock lock(&mutex_);
-      return answer_ ? answer_(request)
-                     : FakeWorker::Answer{SmallIds(absl::StrCat(kAnswer, "<turn|>"))};
-    };
-    auto worker = FakeWorker::Start(std::move(options));
-    CHECK_OK(worker);
-    return *std::move(worker);
-  }
-
-  // Starts two workers and a router, and waits until it sees both.
-  void StartAll(int workers = 2) {
-    for (int i = 0; i < workers; ++i) workers_.push_back(StartWorker());
-    std::vector<std::string> addresses;
-    for (const auto& worker : workers_) addresses.push_back(worker->address());
-    StartRouter(addresses);
-    for (const std::string& address : addresses) AwaitWorker(address, true);
-  }
-  void StartRouter(std::vector<std::string> addresses) {
-    options_.workers = std::move(addresses);
-    options_.http.host = "127.0.0.1";
-    auto router = Router::Start(options_);
-    CHECK_OK(router);
-    router_ = *std::move(router);
-  }
-
-  void SetAnswer(FakeWorker::AnswerFunction answer) {
-    absl::MutexLock lock(&mutex_);
-    answer_ = std::move(answer);
-  }
-  void SetAnswerText(const std::string& text) {
-    SetAnswer([text](const v1::GenerateRequest&) { return FakeWorker::Answer{SmallIds(text)}; });
-  }
-
-  Client Connect() { return Client(router_->http_port()); }
-  Response Get(absl::string_view path) { return Connect().Send("GET", path); }
-  Response Post(absl::string_view path, absl::string_view body) {
-    return Connect().Send("POST", path, body);
-  }
-  Response Chat(absl::string_view fields = "") {
-    return Post("/v1/chat/completions", ChatBody(fields));
-  }
-  std::string Metrics() { return Get("/metrics").body; }
-  // Asks until the metrics hold `line`; the test's own time limit ends it otherwise.
-  void AwaitMetric(const std::string& line) {
-    while (!absl::StrContains(Metrics(), line)) std::this_thread::yield();
-  }
-  void AwaitWorker(const std::string& address, bool up) {
-    AwaitMetric(absl::StrCat("facet_worker_up{worker=\"", address, "\"} ", up ? 1 : 0, "\n"));
-  }
-
-  RouterOptions options_;
-  absl::Mutex mutex_;
-  FakeWorker::AnswerFunction answer_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::unique_ptr<FakeWorker>> workers_;
-  std::unique_ptr<Router> router_;  // Ends before the workers.
-};
 
 // ---------------------------------------------------------------- answers
 
@@ -162,6 +91,7 @@ TEST_F(RouterTest, ThinkingAndToolCallsAreTold) {
   const std::string tools = R"("tools":[{"type":"function","function":{"name":"f"}}])";
   const json::value choice = Chat(tools).Json().at("choices").at(0);
   EXPECT_EQ(choice.at("message").at("reasoning_content"), "Hm.");
+  EXPECT_EQ(choice.at("message").at("reasoning"), "Hm.");
   EXPECT_EQ(choice.at("message").at("content"), "Now:");
   const json::value& call = choice.at("message").at("tool_calls").at(0);
   EXPECT_EQ(call.at("function").at("name"), "f");
@@ -251,6 +181,86 @@ TEST_F(RouterTest, Completions) {
     text += event.at("choices").at(0).at("text").as_string().c_str();
   }
   EXPECT_EQ(text, " ok");
+}
+
+// Given echo with logprobs, expect the prompt's tokens before the answer's, the first without a
+// value, and the stop token at the end, whole and in a stream.
+TEST_F(RouterTest, EchoWithLogprobs) {
+  StartAll();
+  SetAnswerText("c<turn|>");
+  const json::value choice = Post("/v1/completions", R"({"prompt":"ab","echo":true,"logprobs":1})")
+                                 .Json()
+                                 .at("choices")
+                                 .at(0);
+  EXPECT_EQ(choice.at("text"), "abc");
+  const json::value& logprobs = choice.at("logprobs");
+  EXPECT_EQ(logprobs.at("tokens"), (json::array{"<bos>", "a", "b", "c", "<turn|>"}));
+  EXPECT_EQ(logprobs.at("token_logprobs"), (json::array{nullptr, -0.25, -0.25, -0.5, -0.5}));
+  EXPECT_EQ(logprobs.at("text_offset"), (json::array{0, 0, 1, 2, 3}));
+  EXPECT_TRUE(logprobs.at("top_logprobs").at(0).is_null());
+  EXPECT_EQ(logprobs.at("top_logprobs").at(2).at("b"), -0.25);
+  json::array streamed;
+  for (const json::value& event :
+       Events(Post("/v1/completions", R"({"prompt":"ab","echo":true,"logprobs":1,"stream":true})")
+                  .body)) {
+    const json::value& piece = event.at("choices").at(0).at("logprobs");
+    if (piece.is_null()) continue;
+    for (const json::value& token : piece.at("tokens").as_array()) streamed.push_back(token);
+  }
+  EXPECT_EQ(json::value(streamed), logprobs.at("tokens"));
+}
+
+// Given prompt_logprobs, expect vLLM's form: in each choice of completions, at the top of a chat.
+TEST_F(RouterTest, PromptLogprobs) {
+  StartAll();
+  SetAnswerText("c<turn|>");
+  const json::value list = Post("/v1/completions", R"({"prompt":"ab","prompt_logprobs":1})")
+                               .Json()
+                               .at("choices")
+                               .at(0)
+                               .at("prompt_logprobs");
+  ASSERT_EQ(list.as_array().size(), 3u);
+  EXPECT_TRUE(list.at(0).is_null());
+  const json::value entry = list.at(2).as_object().begin()->value();
+  EXPECT_EQ(entry, (json::object{{"logprob", -0.25}, {"rank", 1}, {"decoded_token", "b"}}));
+  const json::value chat = Chat(R"("prompt_logprobs":0)").Json();
+  EXPECT_EQ(chat.at("prompt_logprobs").as_array().size(),
+            static_cast<size_t>(chat.at("usage").at("prompt_tokens").as_int64()));
+}
+
+// Given continuous usage, expect it to grow from chunk to chunk.
+TEST_F(RouterTest, ContinuousUsage) {
+  StartAll();
+  int64_t last = 0, chunks = 0;
+  for (const json::value& event :
+       Events(Chat(R"("stream":true,"stream_options":{"include_usage":true,
+                      "continuous_usage_stats":true})")
+                  .body)) {
+    const int64_t tokens = event.at("usage").at("completion_tokens").as_int64();
+    EXPECT_GE(tokens, last);
+    last = tokens;
+    ++chunks;
+  }
+  EXPECT_GT(chunks, 2);
+  EXPECT_EQ(last, static_cast<int64_t>(SmallIds(kAnswer).size()) + 1);
+}
+
+// Given an effort, expect thinking switched by it, unless the template's own argument says
+// otherwise.
+TEST_F(RouterTest, ReasoningEffortSwitchesThinking) {
+  StartAll(1);
+  const std::pair<const char*, bool> kCases[] = {
+      {R"("reasoning_effort":"none")", false},
+      {R"("reasoning_effort":"minimal")", false},
+      {R"("reasoning_effort":"low")", true},
+      {R"("reasoning_effort":"high")", true},
+      {R"("reasoning_effort":"high","chat_template_kwargs":{"enable_thinking":false})", false},
+      {R"("reasoning_effort":"none","chat_template_kwargs":{"enable_thinking":true})", true},
+  };
+  for (const auto& [fields, thinks] : kCases) {
+    ASSERT_EQ(Chat(fields).status, 200);
+    EXPECT_EQ(absl::StrContains(LastPrompt(), "<|think|>"), thinks) << fields;
+  }
 }
 
 // Given logprobs in a chat, expect OpenAI's form with one entry for each token.

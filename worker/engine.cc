@@ -39,6 +39,7 @@ struct Engine::Sequence {
   bool fetch_considered = false;  // whether its pages on disk were looked at
   uint64_t fetch_ticket = 0;      // of what is read for it; 0: nothing
   TierTokens cached;              // of the prompt, when it first ran
+  int scored_len = 0;             // prompt rows whose log probabilities are in `reply`
   int restored_tokens = 0;        // after preemptions, by copy from host memory or disk
 
   absl::Time arrival, first_run = absl::InfiniteFuture(), first_token = absl::InfiniteFuture();
@@ -48,6 +49,10 @@ struct Engine::Sequence {
   int drafts_proposed = 0, drafts_accepted = 0;
   v1::GenerateReply reply;  // of the step that runs
 
+  // Whether rows of the prompt are output rows: those that say how likely the next token is.
+  bool scores_prompt() const {
+    return request.has_prompt_logprobs() && scored_len < prompt_count - 1;
+  }
   int generated_count() const { return static_cast<int>(tokens.size()) - prompt_count; }
 };
 
@@ -55,6 +60,8 @@ namespace {
 
 // How many of those that wait are looked at for one step: more are not admitted at once.
 constexpr size_t kAdmissionsMax = 16;
+// Tokens and alternatives in what one request's prompt_logprobs give: some 3 MB of a message.
+constexpr int64_t kPromptLogprobsMax = 1 << 18;
 constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
 // What one step hands to the disk's queue: 2 to 3 ms of copying. One page may be larger.
 constexpr int64_t kWriteBehindBytes = int64_t{16} << 20;
@@ -96,6 +103,17 @@ MediaDigest DigestOf(const v1::Media& media) {
   MediaDigest digest;
   absl::c_copy(media.digest(), digest.begin());
   return digest;
+}
+
+// How likely `id` was, and the best `top_count`, by logits as the model gave them.
+void AddLogprobs(absl::Span<const float> logits, int32_t id, uint32_t top_count,
+                 v1::TokenLogprobs* reply) {
+  const Logprobs logprobs(logits);
+  reply->set_logprob(logprobs.Of(id));
+  for (const TokenLogprob& top : logprobs.Top(static_cast<int>(top_count))) {
+    reply->add_top_ids(static_cast<uint32_t>(top.id));
+    reply->add_top_logprobs(top.logprob);
+  }
 }
 
 uint64_t Microseconds(absl::Duration duration) {
@@ -163,6 +181,21 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
   if (!request.adapter().empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("adapter '", request.adapter(), "' is not known to this worker"));
+  }
+  if (request.prompt_logprobs() > kTopLogprobsMax) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt_logprobs is ", request.prompt_logprobs(),
+                                                   ", the most is ", kTopLogprobsMax));
+  }
+  if (request.has_prompt_logprobs() &&
+      request.prompt_tokens_size() * (int64_t{1} + request.prompt_logprobs()) >
+          kPromptLogprobsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt_logprobs of ", request.prompt_tokens_size(), " tokens with ",
+                     request.prompt_logprobs(), " alternatives are too many; the most is ",
+                     kPromptLogprobsMax, " in all"));
+  }
+  if (request.has_prompt_logprobs() && request.media_size() + resumed > 0) {
+    return absl::InvalidArgumentError("prompt_logprobs goes with neither media nor resume_from");
   }
   RETURN_IF_ERROR(CheckMedia(request.media(), request.prompt_tokens_size(), options_.media));
   return ValidateSampling(request.sampling(), options_.vocab_size);
@@ -341,7 +374,9 @@ void Engine::SortWaiting() {
 }
 
 absl::Span<const PageKey> Engine::PrefixKeys(const Sequence& sequence) {
-  const size_t pages = (sequence.tokens.size() - 1) / kPageTokens;
+  // Rows that are still to be scored are computed, wherever their pages are.
+  const size_t end = sequence.scores_prompt() ? sequence.scored_len : sequence.tokens.size() - 1;
+  const size_t pages = end / kPageTokens;
   return absl::MakeSpan(sequence.keys).subspan(0, std::min(sequence.keys.size(), pages));
 }
 
@@ -387,6 +422,7 @@ SchedulerSnapshot Engine::Snapshot() {
          .held_pages = static_cast<int32_t>(held.full.size()),
          .drafts = static_cast<int>(sequence->drafts.size()),
          .priority = sequence->request.priority(),
+         .all_outputs = sequence->scores_prompt(),
          .images = sequence->images});
     add_in_progress(*sequence, sequence->published_pages);
   }
@@ -405,6 +441,7 @@ SchedulerSnapshot Engine::Snapshot() {
                                   .sliding_pages = match.sliding_pages,
                                   .deferred = deferred,
                                   .priority = sequence.request.priority(),
+                                  .all_outputs = sequence.scores_prompt(),
                                   .images = sequence.images});
     if (!deferred) add_in_progress(sequence, match.pages);
   }
@@ -417,6 +454,7 @@ SchedulerLimits Engine::Limits() const {
   limits.running_requests_max = options_.running_requests_max;
   limits.draft_rows_max = runner_.options().output_rows_max - options_.running_requests_max;
   limits.rows_max = runner_.options().rows_max;
+  limits.output_rows_max = runner_.options().output_rows_max;
   int decodes = 0;
   for (const auto& sequence : running_) {
     decodes += sequence->computed_len + 1 == static_cast<int>(sequence->tokens.size()) ? 1 : 0;
@@ -526,6 +564,14 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
   int row = 0, generated = 0, prefill_rows = 0;
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     Sequence& sequence = *order[plan.runs[i].sequence];
+    const int64_t vocab_size = options_.vocab_size;
+    if (sequence.scores_prompt()) {
+      const bool ends = sequence.computed_len + plan.runs[i].tokens == sequence.prompt_count;
+      const int scored = outputs[i] - (ends ? 1 : 0);
+      Score(sequence, logits.subspan(row * vocab_size, scored * vocab_size));
+      row += scored;
+      outputs[i] -= scored;
+    }
     // Drafts count as computed when they are accepted.
     sequence.computed_len += plan.runs[i].tokens - std::max(0, outputs[i] - 1);
     prefill_rows += plan.runs[i].tokens - outputs[i];
@@ -533,7 +579,6 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
       PublishPages(sequence);
       continue;
     }
-    const int64_t vocab_size = options_.vocab_size;
     const int accepted =
         Accept(sequence, logits.subspan(row * vocab_size, outputs[i] * vocab_size), outputs[i]);
     if (!sequence.ended) {
@@ -561,7 +606,12 @@ int Engine::AddToBatch(Sequence& sequence, int tokens, Batch& batch) {
   std::vector<int32_t> ids(run.begin(), run.end());
   sequence.drafts.resize(std::max(0, tokens - pending));
   ids.insert(ids.end(), sequence.drafts.begin(), sequence.drafts.end());
-  const int outputs = tokens < pending ? 0 : 1 + static_cast<int>(sequence.drafts.size());
+  int outputs = tokens < pending ? 0 : 1 + static_cast<int>(sequence.drafts.size());
+  if (sequence.scores_prompt()) {
+    // Rows below scored_len come again after a preemption; they were given out.
+    CHECK_LE(sequence.computed_len, sequence.scored_len);
+    outputs = std::max(0, sequence.computed_len + tokens - sequence.scored_len);
+  }
   batch.Add(ids, sequence.computed_len, &sequence.pages, outputs, sequence.media);
   return outputs;
 }
@@ -641,6 +691,14 @@ int Engine::Accept(Sequence& sequence, absl::Span<const float> logits, int rows)
   return accepted;
 }
 
+void Engine::Score(Sequence& sequence, absl::Span<const float> logits) {
+  for (; !logits.empty(); logits.remove_prefix(options_.vocab_size)) {
+    ++sequence.scored_len;
+    AddLogprobs(logits.subspan(0, options_.vocab_size), sequence.tokens[sequence.scored_len],
+                sequence.request.prompt_logprobs(), sequence.reply.add_prompt_logprobs());
+  }
+}
+
 v1::FinishReason Engine::AppendToken(Sequence& sequence, absl::Span<const float> logits) {
   const v1::Sampling& sampling = sequence.request.sampling();
   const absl::StatusOr<int32_t> chosen =
@@ -655,13 +713,7 @@ v1::FinishReason Engine::AppendToken(Sequence& sequence, absl::Span<const float>
   if (sequence.first_token == absl::InfiniteFuture()) sequence.first_token = options_.clock();
   sequence.reply.add_tokens(static_cast<uint32_t>(id));
   if (sampling.want_logprobs()) {
-    const Logprobs logprobs(logits);
-    v1::TokenLogprobs* reply = sequence.reply.add_logprobs();
-    reply->set_logprob(logprobs.Of(id));
-    for (const TokenLogprob& top : logprobs.Top(static_cast<int>(sampling.top_logprobs()))) {
-      reply->add_top_ids(static_cast<uint32_t>(top.id));
-      reply->add_top_logprobs(top.logprob);
-    }
+    AddLogprobs(logits, id, sampling.top_logprobs(), sequence.reply.add_logprobs());
   }
   if (absl::c_linear_search(sequence.request.stop_tokens(), static_cast<uint32_t>(id))) {
     return v1::FINISH_REASON_STOP;

@@ -161,6 +161,8 @@ class Engine {
   // Chooses tokens from `rows` rows of logits: the one after the newest token, then one after each
   // draft, as long as the drafts are what was chosen. Gives back how many.
   int Accept(Sequence& sequence, absl::Span<const float> logits, int rows);
+  // Says how likely the next tokens of its prompt were, from one row of logits for each.
+  void Score(Sequence& sequence, absl::Span<const float> logits);
   // Chooses one; gives back why it is the last, if it is. ERROR: none was chosen.
   v1::FinishReason AppendToken(Sequence& sequence, absl::Span<const float> logits);
   int TokensLeft(const Sequence& sequence) const;

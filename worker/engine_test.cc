@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -21,8 +22,10 @@
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/page_key.h"
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
+#include "worker/scorer.h"
 #include "worker/testing/guessing_drafter.h"
 
 namespace facet {
@@ -38,6 +41,7 @@ constexpr char kModel[] = "tests/testdata/golden/model.gguf";
 struct Result {
   std::vector<uint32_t> tokens;
   std::vector<v1::TokenLogprobs> logprobs;
+  std::vector<v1::TokenLogprobs> prompt_logprobs;
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
   std::string error;
   v1::Ledger ledger;
@@ -50,9 +54,13 @@ class Results final : public StepSink {
   void OnStep(std::vector<Output> outputs) override {
     absl::MutexLock lock(&mutex_);
     for (const Output& output : outputs) {
+      for (const uint32_t index : output.need_media) on_need_media(output.stream_id, index);
       Result& result = results_[output.stream_id];
       for (const uint32_t token : output.reply.tokens()) result.tokens.push_back(token);
       for (const auto& logprobs : output.reply.logprobs()) result.logprobs.push_back(logprobs);
+      for (const auto& logprobs : output.reply.prompt_logprobs()) {
+        result.prompt_logprobs.push_back(logprobs);
+      }
       if (output.reply.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
         result.finish_reason = output.reply.finish_reason();
         result.error = output.reply.error();
@@ -82,6 +90,9 @@ class Results final : public StepSink {
     absl::MutexLock lock(&mutex_);
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Minutes(2))) << id;
   }
+
+  // Called on the engine's thread.
+  std::function<void(uint64_t id, uint32_t index)> on_need_media;
 
  private:
   absl::Mutex mutex_;
@@ -227,6 +238,88 @@ TEST(EngineTest, TokensDoNotDependOnCompany) {
   }
   EXPECT_GT(restored_tokens, 0) << "no preempted request came back from host memory";
   EXPECT_GT(preemptions, 0) << "the tight engine was not tight";
+}
+
+// Given requests that ask how likely their prompts were, expect what a score of the same tokens
+// gives, bit for bit: alone, among others, with their prefixes cached, after preemption, beside
+// drafts. What they generate is as without.
+TEST(EngineTest, PromptLogprobsAreThoseOfAScore) {
+  std::vector<v1::GenerateRequest> requests = RandomRequests(16, 200, 24);
+  // Every other one, so that they stand among requests of the usual kind.
+  for (size_t i = 0; i < requests.size(); i += 2) requests[i].set_prompt_logprobs(i % 4);
+  std::vector<Score> scores;
+  std::vector<Result> plain;
+  {
+    TestEngine test;
+    for (const v1::GenerateRequest& request : requests) {
+      const std::vector<int32_t> tokens(request.prompt_tokens().begin(),
+                                        request.prompt_tokens().end());
+      auto score =
+          BlockingScore(*test.model->runner, *test.model->cache, test.model->config().vocab_size,
+                        tokens, static_cast<int>(request.prompt_logprobs()));
+      ASSERT_OK(score);
+      scores.push_back(*std::move(score));
+    }
+    test.engine->Start();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      v1::GenerateRequest request = requests[i];
+      request.clear_prompt_logprobs();
+      plain.push_back(test.Run(request, i));
+    }
+  }
+  const auto expect_scored = [&](size_t i, const Result& result) {
+    EXPECT_EQ(result.tokens, plain[i].tokens) << "request " << i;
+    if (!requests[i].has_prompt_logprobs()) {
+      EXPECT_THAT(result.prompt_logprobs, SizeIs(0));
+      return;
+    }
+    ASSERT_THAT(result.prompt_logprobs, SizeIs(requests[i].prompt_tokens_size() - 1));
+    for (size_t k = 0; k < result.prompt_logprobs.size(); ++k) {
+      const v1::TokenLogprobs& logprobs = result.prompt_logprobs[k];
+      EXPECT_EQ(logprobs.logprob(), scores[i].logprobs[k + 1]) << i << " " << k;
+      ASSERT_EQ(logprobs.top_ids_size(), static_cast<int>(requests[i].prompt_logprobs()));
+      for (int top = 0; top < logprobs.top_ids_size(); ++top) {
+        EXPECT_EQ(static_cast<int32_t>(logprobs.top_ids(top)), scores[i].top[k][top].id);
+        EXPECT_EQ(logprobs.top_logprobs(top), scores[i].top[k][top].logprob);
+      }
+    }
+  };
+  EngineShape crowd, tight, drafting;
+  tight.kv_bytes = 2 << 20;
+  tight.context_tokens_max = 256;
+  tight.step_tokens_max = 40;
+  tight.running_requests_max = 12;
+  drafting.drafts_max = 4;
+  int preemptions = 0;
+  for (const EngineShape& setup : {crowd, tight, drafting}) {
+    TestEngine test(setup);
+    test.engine->Start();
+    // The second time their prefixes are cached.
+    for (const uint64_t round : {0, 100}) {
+      for (size_t i = 0; i < requests.size(); ++i) {
+        EXPECT_OK(test.engine->Submit(requests[i], test.results, round + i));
+      }
+      for (size_t i = 0; i < requests.size(); ++i) {
+        const Result result = test.results->Wait(round + i);
+        expect_scored(i, result);
+        preemptions += static_cast<int>(result.ledger.preemptions());
+      }
+    }
+  }
+  EXPECT_GT(preemptions, 0) << "the tight engine was not tight";
+}
+
+// Given prompt_logprobs where they cannot be, expect errors that name the field.
+TEST(EngineTest, RefusesPromptLogprobsThatCannotBe) {
+  TestEngine test;
+  v1::GenerateRequest request = Request({2, 110}, 5);
+  request.set_prompt_logprobs(21);
+  EXPECT_THAT(test.engine->Submit(request, test.results, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("prompt_logprobs is 21")));
+  request.set_prompt_logprobs(1);
+  request.add_resume_from(110);
+  EXPECT_THAT(test.engine->Submit(request, test.results, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("prompt_logprobs goes")));
 }
 
 // The parts of a result that must not depend on drafts.
@@ -376,6 +469,30 @@ TEST(EngineTest, MediaObeyTheLawOfServing) {
   for (size_t i = 0; i < requests.size(); ++i) {
     EXPECT_EQ(together.results->Wait(i).tokens, alone[i].tokens) << "request " << i;
   }
+  // The same where digests come first, and the data of what no cached page covers when they are
+  // asked for.
+  TestEngine asking(tight);
+  std::atomic<int> asked = 0;
+  asking.results->on_need_media = [&](uint64_t id, uint32_t index) {
+    ++asked;
+    asking.engine->AddMedia(asking.results, id, static_cast<int>(index),
+                            requests[id].media(static_cast<int>(index)).data());
+  };
+  for (size_t i = 0; i < requests.size(); ++i) {
+    v1::GenerateRequest request = requests[i];
+    for (v1::Media& media : *request.mutable_media()) {
+      const MediaDigest digest = DigestOfMedia(media.kind(), media.grid_width(), media.data());
+      media.set_digest(std::string(digest.begin(), digest.end()));
+      media.clear_data();
+    }
+    EXPECT_OK(asking.engine->Submit(request, asking.results, i));
+  }
+  asking.engine->Start();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(asking.results->Wait(i).tokens, alone[i].tokens) << "request " << i;
+  }
+  EXPECT_GE(asked, 14);
+  EXPECT_LE(asked, 24);
 }
 
 // Given media that do not fit their bytes, the prompt or the model, expect an error that names the

@@ -15,7 +15,6 @@
 namespace facet {
 namespace {
 
-constexpr uint32_t kTopLogprobsMax = 20;
 // How many candidates are looked at before the whole vocabulary is: nearly always enough.
 constexpr size_t kGuess = 256;
 // More candidates than this are narrowed down by buckets first.

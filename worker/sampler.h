@@ -12,6 +12,9 @@
 
 namespace facet {
 
+// Alternatives beside each token, of which log probabilities may be asked for.
+inline constexpr uint32_t kTopLogprobsMax = 20;
+
 // What a request has so far: the sampler's only other input.
 struct SamplerContext {
   absl::Span<const int32_t> tokens;  // prompt, then what was generated

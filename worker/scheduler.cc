@@ -1,6 +1,7 @@
 #include "worker/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "kernels/device.h"
@@ -22,6 +23,8 @@ class Planner {
         full_free_(snapshot.full_free),
         sliding_free_(snapshot.sliding_free),
         tokens_left_(limits.step_tokens_max),
+        output_rows_left_(limits.output_rows_max > 0 ? limits.output_rows_max
+                                                     : std::numeric_limits<int>::max()),
         gone_(snapshot.sequences.size(), false) {
     for (const SchedulerSequence& sequence : sequences_) running_count_ += sequence.running ? 1 : 0;
   }
@@ -54,6 +57,7 @@ class Planner {
     sliding_free_ -= pages;
     tokens_left_ -= tokens;
     rows_planned_ += tokens;
+    output_rows_left_ -= sequences_[i].all_outputs ? tokens : 1;
     plan_.runs.push_back({i, tokens});
   }
 
@@ -77,6 +81,7 @@ class Planner {
   int32_t full_free_;
   int32_t sliding_free_;
   int tokens_left_;  // below 0: an image took more
+  int output_rows_left_;
   int rows_planned_ = 0;
   int running_count_ = 0;
   std::vector<bool> gone_;  // preempted in this plan
@@ -137,6 +142,8 @@ int Planner::WholeImages(int i, int tokens) const {
 }
 
 int Planner::ChunkOf(int i) const {
+  if (output_rows_left_ <= 0) return 0;
+  if (sequences_[i].all_outputs) return std::min({Pending(i), tokens_left_, output_rows_left_});
   const int tokens = WholeImages(i, std::min(Pending(i), tokens_left_));
   // Only an image makes it more than what is left; it has room beside the decodes.
   const int rows_max = std::max(limits_.rows_max, limits_.step_tokens_max);
@@ -174,6 +181,7 @@ void Planner::Drafts() {
     draft_rows_left -= drafts;
     tokens_left_ -= drafts;
     rows_planned_ += drafts;
+    output_rows_left_ -= drafts;
     run.tokens += drafts;
   }
 }

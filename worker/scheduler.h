@@ -31,6 +31,7 @@ struct SchedulerSequence {
   bool deferred = false;
   int drafts = 0;    // guessed tokens after the last one, to be verified with it
   int priority = 0;  // the greater, the sooner
+  bool all_outputs = false;  // each row of its prompt is an output row; then it has no images
   absl::Span<const TokenSpan> images = {};  // each goes in one step; ascending
 };
 
@@ -47,6 +48,9 @@ struct SchedulerLimits {
   int draft_rows_max = 0;         // rows of one step that drafts may take
   int prefill_tokens_max = 0;     // of prompts in one step, unless one image is more; 0: no limit
   int rows_max = 0;               // rows of one step, an image included; 0: step_tokens_max
+  // Output rows of one step: at least running_requests_max + draft_rows_max, since each sequence
+  // may have one, and each draft; 0: no limit.
+  int output_rows_max = 0;
 };
 
 // Where a sequence stands among others that wait.

@@ -49,6 +49,24 @@ TEST(SchedulerTest, PromptsKeepTheirLimit) {
   EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 1), std::pair(1, 70), std::pair(2, 30)));
 }
 
+// Given a prompt of which all rows are outputs, expect a chunk for which there are output rows: the
+// decode and its drafts have theirs first, and what comes later gets none.
+TEST(SchedulerTest, OutputRowsLimitThoseThatScore) {
+  SchedulerSequence scored = Running(64, 500), decode = Running(10, 11);
+  scored.all_outputs = true;
+  decode.drafts = 3;
+  const SchedulerLimits limits = {.step_tokens_max = 512,
+                                  .running_requests_max = 8,
+                                  .draft_rows_max = 4,
+                                  .output_rows_max = 12};
+  const StepPlan plan = PlanStep({{decode, scored, Running(0, 70)}, 100, 100}, limits);
+  EXPECT_THAT(Runs(plan), ElementsAre(std::pair(0, 4), std::pair(1, 8)));
+  SchedulerSequence admitted = Waiting(500);
+  admitted.all_outputs = true;
+  EXPECT_THAT(Runs(PlanStep({{Running(0, 70), admitted}, 100, 100}, limits)),
+              ElementsAre(std::pair(0, 70), std::pair(1, 11)));
+}
+
 // Given waiting requests, expect them admitted in order while pages for all their tokens are free.
 TEST(SchedulerTest, AdmitsWhileWholePromptsFit) {
   const StepPlan plan = PlanStep({{Waiting(64), Waiting(129), Waiting(64)}, 3, 10}, {512, 8});

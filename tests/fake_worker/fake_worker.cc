@@ -191,6 +191,9 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       Stream stream;
       stream.answer = options_.answer(request);
       stream.prompt_tokens = request.prompt_tokens_size();
+      if (request.has_prompt_logprobs()) {
+        stream.scored.assign(request.prompt_tokens().begin() + 1, request.prompt_tokens().end());
+      }
       const auto [it, inserted] =
           streams_.emplace(StreamKey{session, message.start().stream_id()}, std::move(stream));
       if (!inserted) return;
@@ -232,6 +235,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   struct Stream {
     Answer answer;
     int prompt_tokens = 0;
+    std::vector<uint32_t> scored;  // tokens of the prompt of which log probabilities are wanted
     size_t sent = 0;
     int media_awaited = 0;
   };
@@ -245,6 +249,12 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     const bool error = !answer.error.empty();
     while (stream.sent < answer.tokens.size() && stream.sent < hold_after_) {
       v1::GenerateReply reply;
+      for (const uint32_t id : std::exchange(stream.scored, {})) {
+        v1::TokenLogprobs& scored = *reply.add_prompt_logprobs();
+        scored.set_logprob(-0.25f);
+        scored.add_top_ids(id);
+        scored.add_top_logprobs(-0.25f);
+      }
       reply.add_tokens(answer.tokens[stream.sent++]);
       reply.add_logprobs()->set_logprob(-0.5f);
       reply.mutable_logprobs(0)->add_top_ids(reply.tokens(0));

@@ -1,5 +1,5 @@
-#ifndef FACET_TESTS_HTTP_CLIENT_H_
-#define FACET_TESTS_HTTP_CLIENT_H_
+#ifndef FACET_TESTS_ROUTER_FIXTURE_H_
+#define FACET_TESTS_ROUTER_FIXTURE_H_
 
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
@@ -9,22 +9,29 @@
 #include <boost/asio/write.hpp>
 #include <boost/json.hpp>
 #include <map>
+#include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "gtest/gtest.h"
-
-// How tests speak to a router over loopback. One thread each.
+#include "router/router.h"
+#include "tests/fake_worker/fake_worker.h"
+#include "tests/fake_worker/small_model.h"
 
 namespace facet::testing {
+
+// A whole router in this process, over loopback, with workers that have no model.
 
 struct Response {
   int status = 0;
@@ -144,6 +151,101 @@ inline std::string Content(const std::vector<boost::json::value>& events,
   return text;
 }
 
+inline std::string ChatBody(absl::string_view fields = "") {
+  return absl::StrCat(R"({"messages":[{"role":"user","content":"Hi"}])", fields.empty() ? "" : ",",
+                      fields, "}");
+}
+
+class RouterTest : public ::testing::Test {
+ protected:
+  static constexpr char kAnswer[] = "Hello, the world.";
+
+  std::unique_ptr<FakeWorker> StartWorker(absl::string_view model = "small",
+                                          std::string address = "127.0.0.1:0") {
+    FakeWorker::Options options;
+    options.address = std::move(address);
+    options.description = SmallDescription(model);
+    options.ask_for_media = true;
+    options.answer = [this](const v1::GenerateRequest& request) {
+      absl::MutexLock lock(&mutex_);
+      return answer_ ? answer_(request)
+                     : FakeWorker::Answer{SmallIds(absl::StrCat(kAnswer, "<turn|>"))};
+    };
+    auto worker = FakeWorker::Start(std::move(options));
+    CHECK_OK(worker);
+    return *std::move(worker);
+  }
+
+  // Starts two workers and a router, and waits until it sees both.
+  void StartAll(int workers = 2) {
+    for (int i = 0; i < workers; ++i) workers_.push_back(StartWorker());
+    std::vector<std::string> addresses;
+    for (const auto& worker : workers_) addresses.push_back(worker->address());
+    StartRouter(addresses);
+    for (const std::string& address : addresses) AwaitWorker(address, true);
+  }
+  void StartRouter(std::vector<std::string> addresses) {
+    options_.workers = std::move(addresses);
+    options_.http.host = "127.0.0.1";
+    auto router = Router::Start(options_);
+    CHECK_OK(router);
+    router_ = *std::move(router);
+  }
+
+  void SetAnswer(FakeWorker::AnswerFunction answer) {
+    absl::MutexLock lock(&mutex_);
+    answer_ = std::move(answer);
+  }
+  void SetAnswerText(const std::string& text) {
+    SetAnswer([text](const v1::GenerateRequest&) { return FakeWorker::Answer{SmallIds(text)}; });
+  }
+
+  Client Connect() { return Client(router_->http_port()); }
+  Response Get(absl::string_view path) { return Connect().Send("GET", path); }
+  Response Post(absl::string_view path, absl::string_view body) {
+    return Connect().Send("POST", path, body);
+  }
+  Response Chat(absl::string_view fields = "") {
+    return Post("/v1/chat/completions", ChatBody(fields));
+  }
+  // The events of an answer whose only worker fails after its first tokens.
+  std::string BrokenStream(absl::string_view path, absl::string_view body) {
+    SetAnswer([](const v1::GenerateRequest&) {
+      return FakeWorker::Answer{SmallIds("ab"), v1::FINISH_REASON_ERROR, "broken",
+                                v1::ERROR_KIND_INTERNAL};
+    });
+    workers_.at(0)->HoldAfter(1);
+    Client client = Connect();
+    client.Write(Client::RequestText("POST", path, body));
+    EXPECT_EQ(client.ReadHeader().status, 200);
+    std::string events = client.ReadChunk();
+    workers_.at(0)->Release();
+    for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) {
+      events += chunk;
+    }
+    return events;
+  }
+  // The prompt that the only worker saw last.
+  std::string LastPrompt() {
+    const v1::GenerateRequest request = workers_.at(0)->requests().back();
+    return SmallText({request.prompt_tokens().begin(), request.prompt_tokens().end()});
+  }
+  std::string Metrics() { return Get("/metrics").body; }
+  // Asks until the metrics hold `line`; the test's own time limit ends it otherwise.
+  void AwaitMetric(const std::string& line) {
+    while (!absl::StrContains(Metrics(), line)) std::this_thread::yield();
+  }
+  void AwaitWorker(const std::string& address, bool up) {
+    AwaitMetric(absl::StrCat("facet_worker_up{worker=\"", address, "\"} ", up ? 1 : 0, "\n"));
+  }
+
+  RouterOptions options_;
+  absl::Mutex mutex_;
+  FakeWorker::AnswerFunction answer_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<FakeWorker>> workers_;
+  std::unique_ptr<Router> router_;  // Ends before the workers.
+};
+
 }  // namespace facet::testing
 
-#endif  // FACET_TESTS_HTTP_CLIENT_H_
+#endif  // FACET_TESTS_ROUTER_FIXTURE_H_

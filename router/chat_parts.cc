@@ -1,0 +1,35 @@
+#include "router/chat_parts.h"
+
+#include <boost/json.hpp>
+#include <utility>
+
+#include "router/json_fields.h"
+
+namespace facet {
+
+namespace json = boost::json;
+
+json::object TextPart(absl::string_view text) {
+  return {{"type", "text"}, {"text", JsonText(text)}};
+}
+
+json::object ImageUrlPart(absl::string_view url) {
+  return {{"type", "image_url"}, {"image_url", json::object{{"url", JsonText(url)}}}};
+}
+
+json::object InputAudioPart(absl::string_view data, absl::string_view format) {
+  return {{"type", "input_audio"},
+          {"input_audio", json::object{{"data", JsonText(data)}, {"format", JsonText(format)}}}};
+}
+
+json::object FunctionTool(json::object function) {
+  return {{"type", "function"}, {"function", std::move(function)}};
+}
+
+json::object FunctionCall(absl::string_view id, absl::string_view name, json::value arguments) {
+  json::object call = FunctionTool({{"name", JsonText(name)}, {"arguments", std::move(arguments)}});
+  call["id"] = JsonText(id);
+  return call;
+}
+
+}  // namespace facet

@@ -1,0 +1,48 @@
+#ifndef FACET_ROUTER_GENERATION_ENDPOINT_H_
+#define FACET_ROUTER_GENERATION_ENDPOINT_H_
+
+#include <boost/asio/awaitable.hpp>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "router/api_call.h"
+#include "router/http_server.h"
+#include "router/media_loader.h"
+#include "router/metrics.h"
+#include "router/worker_pool.h"
+
+namespace facet {
+
+// The JSON body of an error, in one API's form.
+using ErrorBodyFunction = std::string (*)(const absl::Status& status);
+
+// Is set when the client leaves, until writer.OnDisconnect is called again.
+ClientLeft WatchClient(ResponseWriter& writer);
+
+HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_body);
+
+// Runs requests of all endpoints that generate: starts the generation, writes what comes of it as
+// events or as one answer, cancels when the client leaves. A plain value; each call stays on its
+// connection's strand.
+struct GenerationEndpoint {
+  WorkerPool& pool;
+  MediaLoader& loader;
+  RouterMetrics& metrics;
+  // How long a stream may be silent before a comment is sent.
+  int keep_alive_ms = 10'000;
+
+  boost::asio::awaitable<void> Answer(const HttpRequest& request, absl::StatusOr<ApiCall> call,
+                                      const char* endpoint, ErrorBodyFunction error_body,
+                                      ResponseWriter& writer) const;
+
+ private:
+  boost::asio::awaitable<void> Stream(Generation& generation, AnswerForm& form,
+                                      ErrorBodyFunction error_body, ResponseWriter& writer) const;
+  boost::asio::awaitable<void> Whole(Generation& generation, AnswerForm& form,
+                                     ErrorBodyFunction error_body, ResponseWriter& writer) const;
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_GENERATION_ENDPOINT_H_
