@@ -7,20 +7,10 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "proto/page_event.h"
 #include "proto/page_key.h"
 
 namespace facet {
-
-// Where a page of one pool may be at a worker. A page may be in several tiers at once.
-enum class PageTier : uint8_t { kDevice = 0, kHost = 1, kDisk = 2 };
-
-// A worker stored a page in a tier, or removed it from there.
-struct PageEvent {
-  PageKey key = {};
-  bool sliding = false;  // The pool: sliding layers, else full layers.
-  PageTier tier = PageTier::kDevice;
-  bool stored = true;
-};
 
 // What a worker has of a prompt.
 struct PrefixHolder {
