@@ -26,6 +26,11 @@ ABSL_FLAG(int, header_timeout_ms, 10'000, "For a request's header to arrive.");
 ABSL_FLAG(int, body_timeout_ms, 60'000, "For a request's body to arrive.");
 ABSL_FLAG(int, write_timeout_ms, 30'000, "For a client to take what was written to it.");
 ABSL_FLAG(int, keep_alive_ms, 10'000, "Silence in a stream before a comment is sent.");
+ABSL_FLAG(int, worker_wait_ms, 15'000,
+          "How long an answer that lost its worker waits for one that can go on.");
+ABSL_FLAG(bool, resume_across_classes, true,
+          "Whether an answer goes on at a worker of another numerics class, perhaps with other "
+          "tokens, if none of its own class is left.");
 ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
 
 namespace {
@@ -51,6 +56,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.http.body_timeout_ms = absl::GetFlag(FLAGS_body_timeout_ms);
   options.http.write_timeout_ms = absl::GetFlag(FLAGS_write_timeout_ms);
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
+  options.failover.worker_wait_ms = absl::GetFlag(FLAGS_worker_wait_ms);
+  options.failover.may_change_class = absl::GetFlag(FLAGS_resume_across_classes);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.threads = absl::GetFlag(FLAGS_http_threads);
   return options;

@@ -10,6 +10,7 @@
 #include "router/http_api.h"
 #include "router/http_server.h"
 #include "router/worker_client.h"
+#include "router/worker_pool.h"
 
 namespace facet {
 
@@ -18,6 +19,7 @@ struct RouterOptions {
   HttpServerOptions http;            // Its error_body is set by the router.
   HttpApiOptions api;
   WorkerClientOptions worker;
+  FailoverOptions failover;
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;
 };
