@@ -106,8 +106,9 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
     options.parser.parse_tool_calls = request_.parse_tool_calls;
     options.stop = request_.stop;
     auto relay = std::make_unique<Relay>(
-        pool, std::move(choice.request), OutputText(model_->vocabulary, options),
-        [wake = wake_] { wake->Set(); }, metrics_, Relay::Options());
+        pool, std::move(choice.request), std::move(choice.media),
+        OutputText(model_->vocabulary, options), [wake = wake_] { wake->Set(); }, metrics_,
+        Relay::Options());
     RETURN_IF_ERROR(relay->Start());
     choices_.push_back(Choice{std::move(relay), std::move(choice.echo)});
   }

@@ -1,8 +1,10 @@
 #include "router/http_api.h"
 
+#include <atomic>
 #include <boost/json.hpp>
 #include <chrono>
 #include <ctime>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -55,11 +57,11 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
   struct Route {
     absl::string_view method;
     absl::string_view path;
-    Answer answer;  // Null: /v1/chat/completions and /v1/completions.
+    Answer answer;  // Null: one that waits.
   };
   static constexpr Route kRoutes[] = {
       {"POST", "/v1/chat/completions", nullptr},     {"POST", "/v1/completions", nullptr},
-      {"GET", "/v1/models", &HttpApi::Models},       {"POST", "/tokenize", &HttpApi::Tokenize},
+      {"GET", "/v1/models", &HttpApi::Models},       {"POST", "/tokenize", nullptr},
       {"POST", "/detokenize", &HttpApi::Detokenize}, {"GET", "/health", &HttpApi::Health},
       {"GET", "/readiness", &HttpApi::Readiness},    {"GET", "/metrics", &HttpApi::Metrics},
   };
@@ -76,6 +78,8 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
       co_await writer.Send(std::move(response));
     } else if (route.answer != nullptr) {
       co_await writer.Send((this->*route.answer)(request));
+    } else if (path == "/tokenize") {
+      co_await Tokenize(request, writer);
     } else {
       co_await Generate(request, writer, /*chat=*/path == "/v1/chat/completions");
     }
@@ -85,10 +89,23 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
       absl::NotFoundError(absl::StrCat("There is no ", request.method, " ", request.path, "."))));
 }
 
+asio::awaitable<absl::Status> HttpApi::LoadMedia(GenerationRequest& request,
+                                                 ResponseWriter& writer) {
+  const auto client_left = std::make_shared<std::atomic<bool>>(writer.disconnected());
+  writer.OnDisconnect([client_left] { *client_left = true; });
+  const absl::Status status = co_await loader_.Load(request, pool_.model(), client_left);
+  writer.OnDisconnect(nullptr);
+  co_return status;
+}
+
 asio::awaitable<void> HttpApi::Generate(const HttpRequest& request, ResponseWriter& writer,
                                         bool chat) {
   absl::StatusOr<GenerationRequest> parsed =
       chat ? ParseChatRequest(request.body) : ParseCompletionRequest(request.body);
+  if (parsed.ok()) {
+    const absl::Status loaded = co_await LoadMedia(*parsed, writer);
+    if (!loaded.ok()) parsed = loaded;
+  }
   if (!parsed.ok()) {
     Generation::CountRefused(metrics_, chat ? "chat" : "completions", parsed.status());
     co_return co_await writer.Send(ErrorResponse(parsed.status()));
@@ -194,17 +211,17 @@ HttpResponse HttpApi::Models(const HttpRequest& request) const {
   return JsonResponse(json::object{{"object", "list"}, {"data", json::array{std::move(entry)}}});
 }
 
-HttpResponse HttpApi::Tokenize(const HttpRequest& request) const {
-  const absl::StatusOr<TokenizeRequest> parsed = ParseTokenizeRequest(request.body);
-  if (!parsed.ok()) return ErrorResponse(parsed.status());
+asio::awaitable<void> HttpApi::Tokenize(const HttpRequest& request, ResponseWriter& writer) {
+  absl::StatusOr<TokenizeRequest> parsed = ParseTokenizeRequest(request.body);
   const std::shared_ptr<const ServedModel> model = pool_.model();
-  if (model == nullptr) return ErrorResponse(NotReady());
-  if (const auto known = CheckModelName(*model, parsed->model); !known.ok()) {
-    return ErrorResponse(known);
-  }
-  const absl::StatusOr<BuiltPrompt> prompt =
-      BuildPrompt(*model, parsed->prompt, parsed->add_special_tokens);
-  if (!prompt.ok()) return ErrorResponse(prompt.status());
+  absl::Status status = parsed.status();
+  if (status.ok() && model == nullptr) status = NotReady();
+  if (status.ok()) status = CheckModelName(*model, parsed->chat.model);
+  if (status.ok()) status = co_await LoadMedia(parsed->chat, writer);
+  if (!status.ok()) co_return co_await writer.Send(ErrorResponse(status));
+  const absl::StatusOr<BuiltPrompt> prompt = BuildPrompt(
+      *model, parsed->chat.prompts[0], parsed->chat.loaded_media.get(), parsed->add_special_tokens);
+  if (!prompt.ok()) co_return co_await writer.Send(ErrorResponse(prompt.status()));
   json::object answer{{"count", prompt->tokens.size()},
                       {"max_model_len", model->context_tokens_max},
                       {"tokens", json::array(prompt->tokens.begin(), prompt->tokens.end())},
@@ -214,7 +231,7 @@ HttpResponse HttpApi::Tokenize(const HttpRequest& request) const {
     for (const int id : prompt->tokens) pieces.push_back(Text(model->vocabulary->piece(id)));
     answer["token_strs"] = std::move(pieces);
   }
-  return JsonResponse(std::move(answer));
+  co_await writer.Send(JsonResponse(std::move(answer)));
 }
 
 HttpResponse HttpApi::Detokenize(const HttpRequest& request) const {

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "router/generation.h"
 #include "router/http_server.h"
+#include "router/media_loader.h"
 #include "router/metrics.h"
 #include "router/worker_pool.h"
 
@@ -22,9 +23,10 @@ struct HttpApiOptions {
 // and metrics. Safe to use from any thread; each request stays on its connection's strand.
 class HttpApi {
  public:
-  // `pool` and `metrics` must outlive it.
-  HttpApi(WorkerPool& pool, RouterMetrics& metrics, const HttpApiOptions& options)
-      : pool_(pool), metrics_(metrics), options_(options) {}
+  // `pool`, `loader` and `metrics` must outlive it.
+  HttpApi(WorkerPool& pool, MediaLoader& loader, RouterMetrics& metrics,
+          const HttpApiOptions& options)
+      : pool_(pool), loader_(loader), metrics_(metrics), options_(options) {}
 
   boost::asio::awaitable<void> Handle(const HttpRequest& request, ResponseWriter& writer);
 
@@ -34,15 +36,19 @@ class HttpApi {
   HttpResponse Health(const HttpRequest& request) const;
   HttpResponse Readiness(const HttpRequest& request) const;
   HttpResponse Metrics(const HttpRequest& request) const;
-  HttpResponse Tokenize(const HttpRequest& request) const;
   HttpResponse Detokenize(const HttpRequest& request) const;
 
+  boost::asio::awaitable<void> Tokenize(const HttpRequest& request, ResponseWriter& writer);
+  // The request's media, decoded; gives up when the client leaves.
+  boost::asio::awaitable<absl::Status> LoadMedia(GenerationRequest& request,
+                                                 ResponseWriter& writer);
   boost::asio::awaitable<void> Generate(const HttpRequest& request, ResponseWriter& writer,
                                         bool chat);
   boost::asio::awaitable<void> Stream(Generation& generation, ResponseWriter& writer, bool chat);
   boost::asio::awaitable<void> Whole(Generation& generation, ResponseWriter& writer, bool chat);
 
   WorkerPool& pool_;
+  MediaLoader& loader_;
   RouterMetrics& metrics_;
   const HttpApiOptions options_;
 };

@@ -31,6 +31,16 @@ ABSL_FLAG(int, worker_wait_ms, 15'000,
 ABSL_FLAG(bool, resume_across_classes, true,
           "Whether an answer goes on at a worker of another numerics class, perhaps with other "
           "tokens, if none of its own class is left.");
+ABSL_FLAG(int, media_threads, 2, "Threads that decode pictures, sounds and videos.");
+ABSL_FLAG(int64_t, media_bytes_max, int64_t{1} << 30,
+          "For the pictures, sounds and videos of all requests together, until their answers end.");
+ABSL_FLAG(bool, fetch_media, false,
+          "Fetch pictures, sounds and videos that requests name by https addresses.");
+ABSL_FLAG(std::vector<std::string>, fetch_media_hosts, {},
+          "With --fetch_media: the hosts that may be asked; .example.com for all below it, * for "
+          "all. Addresses that are not public are never asked.");
+ABSL_FLAG(std::string, fetch_media_ca_file, "",
+          "With --fetch_media: certificates to trust, in PEM; empty: those of the system.");
 ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
 
 namespace {
@@ -58,6 +68,11 @@ facet::RouterOptions OptionsFromFlags() {
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
   options.failover.worker_wait_ms = absl::GetFlag(FLAGS_worker_wait_ms);
   options.failover.may_change_class = absl::GetFlag(FLAGS_resume_across_classes);
+  options.media.threads = absl::GetFlag(FLAGS_media_threads);
+  options.media.bytes_max = absl::GetFlag(FLAGS_media_bytes_max);
+  options.media.fetch.enabled = absl::GetFlag(FLAGS_fetch_media);
+  options.media.fetch.hosts = absl::GetFlag(FLAGS_fetch_media_hosts);
+  options.media.fetch.ca_file = absl::GetFlag(FLAGS_fetch_media_ca_file);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.threads = absl::GetFlag(FLAGS_http_threads);
   return options;

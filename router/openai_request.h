@@ -24,8 +24,7 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(absl::string_view body)
 
 // POST /tokenize: a `prompt`, or what a chat has.
 struct TokenizeRequest {
-  std::string model;
-  Prompt prompt;
+  GenerationRequest chat;          // Its model, prompt and media.
   bool add_special_tokens = true;  // <bos> before a `prompt`.
   bool return_token_strs = false;
 };

@@ -42,8 +42,10 @@ class Relay {
   };
 
   // `wake` is called from any thread when Take has something new. `pool` must outlive the relay.
-  Relay(WorkerPool& pool, v1::GenerateRequest request, OutputText text, std::function<void()> wake,
-        RouterMetrics& metrics, const Options& options);
+  // `media`: the bytes of request.media, or null; shared with the other answers of the request.
+  Relay(WorkerPool& pool, v1::GenerateRequest request, std::shared_ptr<const LoadedMedia> media,
+        OutputText text, std::function<void()> wake, RouterMetrics& metrics,
+        const Options& options);
   ~Relay() { Cancel(); }
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
@@ -82,6 +84,7 @@ class Relay {
   v1::GenerateRequest request_;  // resume_from grows with what came.
   const uint32_t deadline_ms_;   // From `started_`; 0: none.
   const Clock::time_point started_ = Clock::now();
+  const std::shared_ptr<const LoadedMedia> media_;
   OutputText text_;
   const std::function<void()> wake_;
   RouterMetrics& metrics_;

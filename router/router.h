@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "router/http_api.h"
 #include "router/http_server.h"
+#include "router/media_loader.h"
 #include "router/worker_client.h"
 #include "router/worker_pool.h"
 
@@ -20,6 +21,7 @@ struct RouterOptions {
   HttpApiOptions api;
   WorkerClientOptions worker;
   FailoverOptions failover;
+  MediaLoaderOptions media;
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;
 };

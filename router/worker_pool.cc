@@ -38,6 +38,7 @@ bool WorkerPool::ready() const {
 }
 
 absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
+                                                     std::shared_ptr<const LoadedMedia> media,
                                                      const PlacementWish& wish,
                                                      const absl::flat_hash_set<int>& tried,
                                                      std::shared_ptr<Mailbox> mailbox) {
@@ -48,7 +49,7 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
     WorkerClient* const worker = workers_[placement.worker].get();
     WorkerSnapshot& chosen = snapshots[placement.worker];
-    const absl::StatusOr<uint64_t> id = worker->Start(request, mailbox);
+    const absl::StatusOr<uint64_t> id = worker->Start(request, media, mailbox);
     if (id.ok()) {
       return Stream{worker,         placement.worker,      *id,
                     chosen.address, chosen.numerics_class, placement.exact};

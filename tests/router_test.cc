@@ -5,163 +5,42 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
-#include <boost/asio/connect.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/read_until.hpp>
-#include <boost/asio/streambuf.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/json.hpp>
-#include <map>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/media/testing/test_media.h"
 #include "proto/inference.grpc.pb.h"
 #include "tests/fake_worker/fake_worker.h"
 #include "tests/fake_worker/small_model.h"
+#include "tests/http_client.h"
 
 namespace facet {
 namespace {
 
-namespace asio = boost::asio;
 namespace json = boost::json;
-using asio::ip::tcp;
+using ::facet::testing::Client;
+using ::facet::testing::Content;
+using ::facet::testing::Events;
 using ::facet::testing::FakeWorker;
+using ::facet::testing::ReadGolden;
+using ::facet::testing::Response;
 using ::facet::testing::SmallDescription;
 using ::facet::testing::SmallIds;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-struct Response {
-  int status = 0;
-  std::map<std::string, std::string> headers;  // Lower-case names.
-  std::string body;
-  json::value Json() const { return json::parse(body); }
-};
-
-// A client that writes and reads bytes, so that a test can do what no library would.
-class Client {
- public:
-  explicit Client(int port) : socket_(context_) {
-    socket_.connect({asio::ip::address_v4::loopback(), static_cast<uint16_t>(port)});
-  }
-
-  void Write(absl::string_view bytes) {
-    boost::system::error_code ignored;  // The server may have refused already.
-    asio::write(socket_, asio::buffer(bytes.data(), bytes.size()), ignored);
-  }
-  // Up to and with `end`, or what there is when the server closes.
-  std::string ReadUntil(const std::string& end) {
-    boost::system::error_code error;
-    asio::read_until(socket_, buffer_, end, error);
-    const std::string all(asio::buffers_begin(buffer_.data()), asio::buffers_end(buffer_.data()));
-    const size_t at = all.find(end);
-    const size_t size = at == std::string::npos ? all.size() : at + end.size();
-    buffer_.consume(size);
-    return all.substr(0, size);
-  }
-  std::string ReadExactly(size_t size) {
-    boost::system::error_code error;
-    while (buffer_.size() < size && !error) {
-      buffer_.commit(socket_.read_some(buffer_.prepare(4096), error));
-    }
-    size = std::min(size, buffer_.size());
-    std::string result(asio::buffers_begin(buffer_.data()),
-                       asio::buffers_begin(buffer_.data()) + size);
-    buffer_.consume(size);
-    return result;
-  }
-  std::string ReadAll() { return ReadUntil("\x01 never \x01"); }
-
-  Response ReadHeader() {
-    Response response;
-    const std::vector<std::string> lines = absl::StrSplit(ReadUntil("\r\n\r\n"), "\r\n");
-    const std::vector<std::string> status = absl::StrSplit(lines[0], absl::MaxSplits(' ', 2));
-    if (status.size() > 1) CHECK_EQ(absl::SimpleAtoi(status[1], &response.status), true);
-    for (size_t i = 1; i < lines.size(); ++i) {
-      const std::pair<std::string, std::string> field =
-          absl::StrSplit(lines[i], absl::MaxSplits(": ", 1));
-      response.headers[absl::AsciiStrToLower(field.first)] = field.second;
-    }
-    return response;
-  }
-  // The next chunk; empty at the end.
-  std::string ReadChunk() {
-    const std::string size_line = ReadUntil("\r\n");
-    if (size_line.empty()) return "";
-    std::string chunk = ReadExactly(std::stoul(size_line, nullptr, 16));
-    ReadExactly(2);
-    return chunk;
-  }
-  Response ReadResponse() {
-    Response response = ReadHeader();
-    if (response.headers.count("transfer-encoding") > 0) {
-      for (std::string chunk = ReadChunk(); !chunk.empty(); chunk = ReadChunk()) {
-        response.body += chunk;
-      }
-    } else if (response.headers.count("content-length") > 0) {
-      response.body = ReadExactly(std::stoul(response.headers["content-length"]));
-    }
-    return response;
-  }
-  Response Send(absl::string_view method, absl::string_view path, absl::string_view body = "",
-                absl::string_view headers = "") {
-    Write(RequestText(method, path, body, headers));
-    return ReadResponse();
-  }
-  static std::string RequestText(absl::string_view method, absl::string_view path,
-                                 absl::string_view body, absl::string_view headers = "") {
-    return absl::StrCat(method, " ", path, " HTTP/1.1\r\nHost: x\r\n", headers,
-                        "Content-Length: ", body.size(), "\r\n\r\n", body);
-  }
-  void Close() { socket_.close(); }
-
- private:
-  asio::io_context context_;
-  tcp::socket socket_;
-  asio::streambuf buffer_;
-};
-
-// The JSON of each event of a stream, without the end mark, which it must have.
-std::vector<json::value> Events(const std::string& body) {
-  std::vector<json::value> events;
-  bool done = false;
-  for (absl::string_view line : absl::StrSplit(body, "\n\n", absl::SkipEmpty())) {
-    if (!absl::ConsumePrefix(&line, "data: ")) continue;
-    done = line == "[DONE]";
-    if (!done) events.push_back(json::parse({line.data(), line.size()}));
-  }
-  EXPECT_TRUE(done) << body;
-  return events;
-}
-
-// The contents of the deltas of one choice, put together.
-std::string Content(const std::vector<json::value>& events, const char* name = "content",
-                    int index = 0) {
-  std::string text;
-  for (const json::value& event : events) {
-    for (const json::value& choice : event.at("choices").as_array()) {
-      if (choice.at("index") != index) continue;
-      const json::value* piece = choice.at("delta").as_object().if_contains(name);
-      if (piece != nullptr && piece->is_string()) text += piece->as_string().c_str();
-    }
-  }
-  return text;
-}
 
 std::string ChatBody(absl::string_view fields = "") {
   return absl::StrCat(R"({"messages":[{"role":"user","content":"Hi"}])", fields.empty() ? "" : ",",
@@ -179,6 +58,7 @@ class RouterTest : public ::testing::Test {
     options.address = std::move(address);
     options.description = SmallDescription(model);
     options.description.set_numerics_class(numerics_class);
+    options.ask_for_media = true;
     options.answer = [this](const v1::GenerateRequest& request) {
       absl::MutexLock lock(&mutex_);
       return answer_ ? answer_(request)
@@ -614,6 +494,59 @@ TEST_F(RouterTest, ClientThatDoesNotReadIsCutOff) {
   AwaitMetric("facet_requests_running 0");
   SetAnswerText("ok");
   EXPECT_EQ(Chat().status, 200);
+}
+
+// ------------------------------------------------------------------ media
+
+// A chat with a picture, of 266 tokens.
+std::string PictureChat(absl::string_view fields = "") {
+  return absl::StrCat(R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{)",
+                      R"("url":"data:image/png;base64,)",
+                      absl::Base64Escape(ReadGolden("media/image5.png")), R"("}}]}])",
+                      fields.empty() ? "" : ",", fields, "}");
+}
+
+// Given a picture, expect its digest in the request, and its bytes only because the worker asks for
+// them, in pieces of 1 MiB at most; both answers of `n` = 2 share them.
+TEST_F(RouterTest, PicturesGoToWorkersThatAsk) {
+  StartAll(1);
+  const Response response = Post("/v1/chat/completions", PictureChat(R"("n":2)"));
+  ASSERT_EQ(response.status, 200) << response.body;
+  const std::vector<v1::GenerateRequest> requests = workers_[0]->requests();
+  ASSERT_EQ(requests.size(), 2u);
+  constexpr size_t kBytes = 266 * 48 * 48 * 3;
+  for (const v1::GenerateRequest& request : requests) {
+    ASSERT_EQ(request.media_size(), 1);
+    EXPECT_EQ(request.media(0).tokens(), 266u);
+    EXPECT_EQ(request.media(0).grid_width(), 19u);
+    EXPECT_EQ(request.media(0).digest().size(), 16u);
+    EXPECT_EQ(request.media(0).data(), "");
+    EXPECT_EQ(request.prompt_tokens(static_cast<int>(request.media(0).first_token())),
+              SmallIds("<|image|>")[0]);
+  }
+  size_t bytes = 0, last = 0;
+  for (const auto& chunk : workers_[0]->media_chunks()) {
+    EXPECT_LE(chunk.data().size(), size_t{1} << 20);
+    bytes += chunk.data().size();
+    last += chunk.last() ? 1 : 0;
+  }
+  EXPECT_EQ(bytes, 2 * kBytes);
+  EXPECT_EQ(last, 2u);
+  EXPECT_THAT(Metrics(), HasSubstr(absl::StrCat("facet_media_bytes_sent_total ", 2 * kBytes)));
+}
+
+// Given a worker that dies before it gave a token, expect another to get the picture.
+TEST_F(RouterTest, PicturesGoToTheNextWorker) {
+  StartAll();
+  for (const auto& worker : workers_) worker->HoldAfter(0);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", PictureChat()));
+  ASSERT_TRUE(workers_[0]->AwaitStarted(1));
+  workers_[0]->Kill();
+  ASSERT_TRUE(workers_[1]->AwaitStarted(1));
+  workers_[1]->Release();
+  EXPECT_EQ(client.ReadResponse().status, 200);
+  EXPECT_EQ(workers_[1]->media_chunks().empty(), false);
 }
 
 // ------------------------------------------------------------------------ load

@@ -18,9 +18,8 @@ namespace facet {
 namespace {
 
 const Command* const kCommands[] = {
-    &kServeCommand,    &kGenerateCommand,    &kScoreCommand,
-    &kTokenizeCommand, &kRenderCommand,      &kInspectCommand,
-    &kImportCommand,   &kBenchEngineCommand, &kBenchPrefixCommand,
+    &kServeCommand,  &kGenerateCommand, &kScoreCommand,  &kEmbedCommand,       &kTokenizeCommand,
+    &kRenderCommand, &kInspectCommand,  &kImportCommand, &kBenchEngineCommand, &kBenchPrefixCommand,
 };
 
 std::string Overview() {

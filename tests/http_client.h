@@ -1,0 +1,149 @@
+#ifndef FACET_TESTS_HTTP_CLIENT_H_
+#define FACET_TESTS_HTTP_CLIENT_H_
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/streambuf.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/json.hpp>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "base/check.h"
+#include "gtest/gtest.h"
+
+// How tests speak to a router over loopback. One thread each.
+
+namespace facet::testing {
+
+struct Response {
+  int status = 0;
+  std::map<std::string, std::string> headers;  // Lower-case names.
+  std::string body;
+  boost::json::value Json() const { return boost::json::parse(body); }
+};
+
+// A client that writes and reads bytes, so that a test can do what no library would.
+class Client {
+ public:
+  explicit Client(int port) : socket_(context_) {
+    socket_.connect({boost::asio::ip::address_v4::loopback(), static_cast<uint16_t>(port)});
+  }
+
+  void Write(absl::string_view bytes) {
+    boost::system::error_code ignored;  // The server may have refused already.
+    boost::asio::write(socket_, boost::asio::buffer(bytes.data(), bytes.size()), ignored);
+  }
+  // Up to and with `end`, or what there is when the server closes.
+  std::string ReadUntil(const std::string& end) {
+    boost::system::error_code error;
+    boost::asio::read_until(socket_, buffer_, end, error);
+    const std::string all(boost::asio::buffers_begin(buffer_.data()),
+                          boost::asio::buffers_end(buffer_.data()));
+    const size_t at = all.find(end);
+    const size_t size = at == std::string::npos ? all.size() : at + end.size();
+    buffer_.consume(size);
+    return all.substr(0, size);
+  }
+  std::string ReadExactly(size_t size) {
+    boost::system::error_code error;
+    while (buffer_.size() < size && !error) {
+      buffer_.commit(socket_.read_some(buffer_.prepare(4096), error));
+    }
+    size = std::min(size, buffer_.size());
+    std::string result(boost::asio::buffers_begin(buffer_.data()),
+                       boost::asio::buffers_begin(buffer_.data()) + size);
+    buffer_.consume(size);
+    return result;
+  }
+  std::string ReadAll() { return ReadUntil("\x01 never \x01"); }
+
+  Response ReadHeader() {
+    Response response;
+    const std::vector<std::string> lines = absl::StrSplit(ReadUntil("\r\n\r\n"), "\r\n");
+    const std::vector<std::string> status = absl::StrSplit(lines[0], absl::MaxSplits(' ', 2));
+    if (status.size() > 1) CHECK_EQ(absl::SimpleAtoi(status[1], &response.status), true);
+    for (size_t i = 1; i < lines.size(); ++i) {
+      const std::pair<std::string, std::string> field =
+          absl::StrSplit(lines[i], absl::MaxSplits(": ", 1));
+      response.headers[absl::AsciiStrToLower(field.first)] = field.second;
+    }
+    return response;
+  }
+  // The next chunk; empty at the end.
+  std::string ReadChunk() {
+    const std::string size_line = ReadUntil("\r\n");
+    if (size_line.empty()) return "";
+    std::string chunk = ReadExactly(std::stoul(size_line, nullptr, 16));
+    ReadExactly(2);
+    return chunk;
+  }
+  Response ReadResponse() {
+    Response response = ReadHeader();
+    if (response.headers.count("transfer-encoding") > 0) {
+      for (std::string chunk = ReadChunk(); !chunk.empty(); chunk = ReadChunk()) {
+        response.body += chunk;
+      }
+    } else if (response.headers.count("content-length") > 0) {
+      response.body = ReadExactly(std::stoul(response.headers["content-length"]));
+    }
+    return response;
+  }
+  Response Send(absl::string_view method, absl::string_view path, absl::string_view body = "",
+                absl::string_view headers = "") {
+    Write(RequestText(method, path, body, headers));
+    return ReadResponse();
+  }
+  static std::string RequestText(absl::string_view method, absl::string_view path,
+                                 absl::string_view body, absl::string_view headers = "") {
+    return absl::StrCat(method, " ", path, " HTTP/1.1\r\nHost: x\r\n", headers,
+                        "Content-Length: ", body.size(), "\r\n\r\n", body);
+  }
+  void Close() { socket_.close(); }
+
+ private:
+  boost::asio::io_context context_;
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::streambuf buffer_;
+};
+
+// The JSON of each event of a stream, without the end mark, which it must have.
+inline std::vector<boost::json::value> Events(const std::string& body) {
+  std::vector<boost::json::value> events;
+  bool done = false;
+  for (absl::string_view line : absl::StrSplit(body, "\n\n", absl::SkipEmpty())) {
+    if (!absl::ConsumePrefix(&line, "data: ")) continue;
+    done = line == "[DONE]";
+    if (!done) events.push_back(boost::json::parse({line.data(), line.size()}));
+  }
+  EXPECT_TRUE(done) << body;
+  return events;
+}
+
+// The contents of the deltas of one choice, put together.
+inline std::string Content(const std::vector<boost::json::value>& events,
+                           const char* name = "content", int index = 0) {
+  std::string text;
+  for (const boost::json::value& event : events) {
+    for (const boost::json::value& choice : event.at("choices").as_array()) {
+      if (choice.at("index") != index) continue;
+      const boost::json::value* piece = choice.at("delta").as_object().if_contains(name);
+      if (piece != nullptr && piece->is_string()) text += piece->as_string().c_str();
+    }
+  }
+  return text;
+}
+
+}  // namespace facet::testing
+
+#endif  // FACET_TESTS_HTTP_CLIENT_H_
