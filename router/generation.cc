@@ -12,6 +12,9 @@
 namespace facet {
 namespace {
 
+// Between two tries of an answer that lost its worker to find another.
+constexpr int kLookForWorkerMs = 25;
+
 double SecondsBetween(std::chrono::steady_clock::time_point from,
                       std::chrono::steady_clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -116,6 +119,12 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
   }
   metrics_.prompt_tokens.Increment(usage().prompt_tokens);
   return absl::OkStatus();
+}
+
+boost::asio::awaitable<void> Generation::Wait(int timeout_ms) {
+  const bool homeless = absl::c_any_of(
+      choices_, [](const Choice& choice) { return choice.relay->waits_for_worker(); });
+  return wake_->Wait(homeless ? std::min(timeout_ms, kLookForWorkerMs) : timeout_ms);
 }
 
 absl::StatusOr<std::vector<Generation::ChoiceDelta>> Generation::Take() {

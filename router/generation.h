@@ -45,8 +45,9 @@ class Generation {
     int choice;
     RelayDelta delta;
   };
-  // Returns when something came, when the client left (after Abandon), or after `timeout_ms`.
-  boost::asio::awaitable<void> Wait(int timeout_ms) { return wake_->Wait(timeout_ms); }
+  // Returns when something came, when the client left (after Abandon), after `timeout_ms`, or when
+  // it is time to look for a worker again.
+  boost::asio::awaitable<void> Wait(int timeout_ms);
   // What came since the last call. An error ends the whole request, with all its answers.
   absl::StatusOr<std::vector<ChoiceDelta>> Take();
   // The client is gone: cancels all answers at their workers, now.

@@ -26,6 +26,11 @@ ABSL_FLAG(int, header_timeout_ms, 10'000, "For a request's header to arrive.");
 ABSL_FLAG(int, body_timeout_ms, 60'000, "For a request's body to arrive.");
 ABSL_FLAG(int, write_timeout_ms, 30'000, "For a client to take what was written to it.");
 ABSL_FLAG(int, keep_alive_ms, 10'000, "Silence in a stream before a comment is sent.");
+ABSL_FLAG(int, worker_wait_ms, 15'000,
+          "How long an answer that lost its worker waits for one that can go on.");
+ABSL_FLAG(bool, resume_across_classes, true,
+          "Whether an answer goes on at a worker of another numerics class, perhaps with other "
+          "tokens, if none of its own class is left.");
 ABSL_FLAG(int, media_threads, 2, "Threads that decode pictures, sounds and videos.");
 ABSL_FLAG(int64_t, media_bytes_max, int64_t{1} << 30,
           "For the pictures, sounds and videos of all requests together, until their answers end.");
@@ -66,6 +71,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.http.body_timeout_ms = absl::GetFlag(FLAGS_body_timeout_ms);
   options.http.write_timeout_ms = absl::GetFlag(FLAGS_write_timeout_ms);
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
+  options.failover.worker_wait_ms = absl::GetFlag(FLAGS_worker_wait_ms);
+  options.failover.may_change_class = absl::GetFlag(FLAGS_resume_across_classes);
   options.media.threads = absl::GetFlag(FLAGS_media_threads);
   options.media.bytes_max = absl::GetFlag(FLAGS_media_bytes_max);
   options.media.fetch.enabled = absl::GetFlag(FLAGS_fetch_media);

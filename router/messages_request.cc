@@ -149,7 +149,12 @@ class MessageConverter {
   absl::Status AddPart(absl::StatusOr<json::object> part, const std::string& path) {
     RETURN_IF_ERROR(part.status());
     json::array& parts = Current()["content"].get_array();
-    names_.Add(absl::StrCat(CurrentPath(), ".content[", parts.size(), "]"), path);
+    const std::string chat = absl::StrCat(CurrentPath(), ".content[", parts.size(), "]");
+    names_.Add(chat, path);
+    // Where a chat has the file.
+    for (const char* file : {".image_url.url", ".input_audio.data"}) {
+      names_.Add(chat + file, path + ".source");
+    }
     parts.push_back(*std::move(part));
     return absl::OkStatus();
   }

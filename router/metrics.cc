@@ -27,7 +27,8 @@ RouterMetrics::RouterMetrics()
       worker_refusals(registry.Counters("facet_worker_refusals_total",
                                         "Connected workers that the router would not use.")),
       shed_requests(registry.Counters("facet_shed_requests_total", "Requests refused for load.")),
-      replaced_requests(registry.Counter("facet_replaced_requests_total",
-                                         "Requests placed again before their first token.")) {}
+      failovers(registry.Counters(
+          "facet_failovers_total",
+          "Answers that went on at another worker; exact: without a changed token.")) {}
 
 }  // namespace facet

@@ -29,7 +29,8 @@ struct RouterMetrics {
   prometheus::Family<prometheus::Gauge>& worker_up;          // {worker}
   prometheus::Family<prometheus::Counter>& worker_refusals;  // {worker, reason}
   prometheus::Family<prometheus::Counter>& shed_requests;    // {reason}
-  prometheus::Counter& replaced_requests;
+  // {reason: worker_lost|worker_full|worker_stopping, exact: true|false}
+  prometheus::Family<prometheus::Counter>& failovers;
 
   void CountRequest(const char* endpoint, const char* outcome) {
     requests.Add({{"endpoint", endpoint}, {"outcome", outcome}}).Increment();

@@ -14,14 +14,15 @@ uint32_t LoadOf(const WorkerSnapshot& worker) {
   return std::max(worker.running + worker.waiting + worker.started_since_report, worker.in_flight);
 }
 
-}  // namespace
-
-absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers) {
+// The best of one class; of all if it is empty.
+absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
+                                       const std::string& numerics_class) {
   int best = -1;
   bool any_usable = false;
   for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
     const WorkerSnapshot& worker = workers[i];
     if (!worker.ready || worker.draining || worker.excluded) continue;
+    if (!numerics_class.empty() && worker.numerics_class != numerics_class) continue;
     any_usable = true;
     if (worker.capacity != 0 && LoadOf(worker) >= worker.capacity) continue;
     if (best < 0 || LoadOf(worker) < LoadOf(workers[best])) best = i;
@@ -31,6 +32,20 @@ absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers) {
   }
   if (any_usable) return absl::ResourceExhaustedError("All workers are full; try again later.");
   return absl::UnavailableError("No worker is ready; try again later.");
+}
+
+}  // namespace
+
+absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers,
+                                const PlacementWish& wish) {
+  absl::StatusOr<Placement> placement = PlaceInClass(workers, wish.numerics_class);
+  if (wish.numerics_class.empty() || !wish.may_change_class ||
+      !absl::IsUnavailable(placement.status())) {
+    return placement;
+  }
+  placement = PlaceInClass(workers, "");
+  if (placement.ok()) placement->exact = false;
+  return placement;
 }
 
 }  // namespace facet

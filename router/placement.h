@@ -21,16 +21,28 @@ struct WorkerSnapshot {
   uint32_t started_since_report = 0;  // By this router.
   uint32_t in_flight = 0;             // By this router.
   uint32_t capacity = 0;              // Running and waiting that it takes at most; 0: unknown.
+  std::string numerics_class;         // Workers of one class give equal results bit for bit.
+};
+
+// What a request asks of its worker.
+struct PlacementWish {
+  // Of the worker that gave the tokens which the client has already; empty: any will do.
+  std::string numerics_class;
+  bool may_change_class = true;  // If no worker of the class is there.
 };
 
 struct Placement {
-  int worker;       // Index into the snapshot.
-  std::string why;  // For logs and headers.
+  int worker;         // Index into the snapshot.
+  std::string why;    // For logs and headers.
+  bool exact = true;  // Of the wished class, or none was wished.
 };
 
-// Which worker gets the next request: the least loaded, the first of equals. A pure function: no
-// clock, no I/O. UNAVAILABLE if no worker can take requests, RESOURCE_EXHAUSTED if all are full.
-absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers);
+// Which worker gets the next request: the least loaded of the wished class, the first of equals. A
+// pure function: no clock, no I/O. UNAVAILABLE if no worker can take requests, RESOURCE_EXHAUSTED
+// if all are full. Another class is chosen only if the wished one has no worker at all: a full one
+// will have room.
+absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers,
+                                const PlacementWish& wish = {});
 
 }  // namespace facet
 

@@ -30,6 +30,25 @@ TEST(PlacementTest, TakesTheLeastLoaded) {
   EXPECT_EQ(Chosen({Ready(2), Ready(1), Ready(1)}), 1);
 }
 
+// Given a wish for a class, expect its least loaded worker; if they are full, to wait for one; and
+// only if none is left one of another class, marked, or none at all where that is not wanted.
+TEST(PlacementTest, KeepsToTheNumericsClass) {
+  std::vector<WorkerSnapshot> workers = {Ready(0), Ready(5), Ready(4)};
+  workers[0].numerics_class = "other";
+  workers[1].numerics_class = workers[2].numerics_class = "mine";
+  const PlacementWish wish = {"mine", true};
+  ASSERT_OK_AND_ASSIGN(Placement placement, Place(workers, wish));
+  EXPECT_EQ(placement.worker, 2);
+  EXPECT_TRUE(placement.exact);
+  workers[1].capacity = workers[2].capacity = 4;
+  EXPECT_THAT(Place(workers, wish), StatusIs(absl::StatusCode::kResourceExhausted, _));
+  workers[1].ready = workers[2].ready = false;
+  ASSERT_OK_AND_ASSIGN(placement, Place(workers, wish));
+  EXPECT_EQ(placement.worker, 0);
+  EXPECT_FALSE(placement.exact);
+  EXPECT_THAT(Place(workers, {"mine", false}), StatusIs(absl::StatusCode::kUnavailable, _));
+}
+
 // Given waiting requests, or ones that the worker has not reported yet, expect them to count.
 TEST(PlacementTest, CountsWaitingAndUnreported) {
   auto waiting = Ready(0), unreported = Ready(0);

@@ -4,6 +4,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 
 namespace facet {
@@ -34,36 +35,45 @@ Relay::Relay(WorkerPool& pool, v1::GenerateRequest request,
              RouterMetrics& metrics, const Options& options)
     : pool_(pool),
       request_(std::move(request)),
+      deadline_ms_(request_.deadline_ms()),
       media_(std::move(media)),
       text_(std::move(text)),
       wake_(std::move(wake)),
       metrics_(metrics),
-      options_(options) {}
+      options_(options) {
+  wish_.may_change_class = pool_.failover().may_change_class;
+}
 
 absl::Status Relay::Start() { return Place(); }
 
 absl::Status Relay::Place() {
   // A new mailbox, so that nothing of an earlier try is read.
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
-  ASSIGN_OR_RETURN(stream_, pool_.Start(request_, media_, tried_, mailbox_));
+  ASSIGN_OR_RETURN(stream_, pool_.Start(request_, media_, wish_, tried_, mailbox_));
   tried_.insert(stream_->worker_index);
   return absl::OkStatus();
 }
 
 absl::Status Relay::Take(RelayDelta& delta) {
   if (done_ || mailbox_ == nullptr) return error_;
+  if (!stream_.has_value()) return GoOn(delta);
   Mailbox::Contents contents = mailbox_->TakeAll();
   for (v1::GenerateReply& reply : contents.replies) {
     RETURN_IF_ERROR(TakeReply(reply, delta));
     if (done_) return absl::OkStatus();
   }
-  return contents.lost.ok() ? absl::OkStatus() : Lost(contents.lost);
+  if (contents.lost.ok()) return absl::OkStatus();
+  if (!MayGoElsewhere(contents.lost)) return Fail(contents.lost);
+  ++losses_;
+  return Lost(contents.lost, "worker_lost", delta);
 }
 
 absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
-  if (reply.finish_reason() == v1::FINISH_REASON_ERROR) return Lost(ErrorOf(reply));
-  if (reply.finish_reason() == v1::FINISH_REASON_CANCELLED) {
-    return Lost(absl::UnavailableError("The worker gave up this request; try again."));
+  if (reply.finish_reason() == v1::FINISH_REASON_ERROR) {
+    const absl::Status error = ErrorOf(reply);
+    if (!MayGoElsewhere(error)) return Fail(error);
+    ++refusals_;
+    return Lost(error, "worker_full", delta);
   }
   const bool with_logprobs =
       request_.sampling().want_logprobs() && reply.logprobs_size() == reply.tokens_size();
@@ -79,6 +89,11 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
       return absl::OkStatus();
     }
   }
+  if (reply.finish_reason() == v1::FINISH_REASON_CANCELLED) {
+    ++refusals_;
+    return Lost(absl::UnavailableError("The worker gave up this request; try again."),
+                "worker_stopping", delta);
+  }
   if (reply.finish_reason() == v1::FINISH_REASON_UNSPECIFIED) return absl::OkStatus();
   ledger_ = reply.ledger();
   stream_.reset();
@@ -90,6 +105,12 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
 
 void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
   ++generated_tokens_;
+  request_.add_resume_from(id);
+  request_.clear_prompt_logprobs();  // They came with the first token.
+  wish_.numerics_class = stream_->numerics_class;
+  tried_.clear();
+  losses_ = refusals_ = 0;
+  lost_at_.reset();
   text_.Add(id, delta.text);
   if (IsStop(id) && !options_.keep_stop_token) return;
   delta.tokens.push_back(id);
@@ -101,13 +122,53 @@ void Relay::End(v1::FinishReason reason, RelayDelta& delta) {
   delta.finish_reason = reason;
 }
 
-absl::Status Relay::Lost(const absl::Status& reason) {
+absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelta& delta) {
+  LogInfo("an answer lost its worker", {{"request_id", request_.request_id()},
+                                        {"worker", stream_->address},
+                                        {"tokens", generated_tokens_},
+                                        {"reason", absl::string_view(reason.message())}});
+  tried_.insert(stream_->worker_index);
   stream_.reset();
-  if (generated_tokens_ == 0 && MayGoElsewhere(reason) &&
-      static_cast<int>(tried_.size()) < options_.tries_max && Place().ok()) {
-    metrics_.replaced_requests.Increment();
+  lost_reason_ = reason;
+  lost_kind_ = kind;
+  if (!lost_at_.has_value()) lost_at_ = Clock::now();
+  const bool refused = generated_tokens_ == 0 && refusals_ >= options_.refusals_max;
+  return refused || losses_ >= options_.losses_max ? Fail(reason) : GoOn(delta);
+}
+
+absl::Status Relay::GoOn(RelayDelta& delta) {
+  using std::chrono::milliseconds;
+  const Clock::time_point now = Clock::now();
+  if (deadline_ms_ > 0) {
+    const auto left =
+        std::chrono::duration_cast<milliseconds>(started_ + milliseconds(deadline_ms_) - now);
+    if (left.count() <= 0) {
+      text_.Finish(delta.text);
+      End(v1::FINISH_REASON_DEADLINE, delta);
+      return absl::OkStatus();
+    }
+    request_.set_deadline_ms(static_cast<uint32_t>(left.count()));
+  }
+  if (!Place().ok()) {
+    // One that nobody has begun to answer is refused rather than kept waiting.
+    const bool wait = generated_tokens_ > 0 || losses_ > 0;
+    if (!wait || now - *lost_at_ >= milliseconds(pool_.failover().worker_wait_ms)) {
+      return Fail(lost_reason_);
+    }
+    tried_.clear();  // By the next look they may be back, or have room.
     return absl::OkStatus();
   }
+  metrics_.failovers.Add({{"reason", lost_kind_}, {"exact", stream_->exact ? "true" : "false"}})
+      .Increment();
+  if (!stream_->exact) {
+    LogWarning("an answer goes on in another numerics class",
+               {{"request_id", request_.request_id()}, {"worker", stream_->address}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Relay::Fail(const absl::Status& reason) {
+  stream_.reset();
   done_ = true;
   error_ = reason;
   return error_;

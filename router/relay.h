@@ -1,6 +1,7 @@
 #ifndef FACET_ROUTER_RELAY_H_
 #define FACET_ROUTER_RELAY_H_
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -28,12 +29,17 @@ struct RelayDelta {
 };
 
 // One answer: places it, reads what its worker sends, and turns ids into text. A request that loses
-// its worker before the first token is placed again. Belongs to one strand. Ends the stream at the
-// worker when it is destroyed.
+// its worker goes on at another one from the ids that came, and its reader notices nothing: text,
+// thinking and tool calls are functions of the ids, whose state stays here. While no worker is
+// there it waits, for a bounded time. Belongs to one strand. Ends the stream at the worker when it
+// is destroyed.
 class Relay {
  public:
   struct Options {
-    int tries_max = 3;
+    // Workers that a request may lose, one after the other, without a token in between: it may be
+    // what kills them.
+    int losses_max = 2;
+    int refusals_max = 3;              // Workers that may refuse it before its first token.
     size_t waiting_tokens_max = 8192;  // That a slow client may leave unread.
     bool keep_stop_token = false;      // Among `tokens` of the last delta.
   };
@@ -56,6 +62,8 @@ class Relay {
   void Cancel();
 
   bool done() const { return done_; }
+  // The answer lost its worker and no other was there: Take tries again each time it is called.
+  bool waits_for_worker() const { return !done_ && !stream_.has_value(); }
   int generated_tokens() const { return generated_tokens_; }  // As usage counts: to the cut.
   int prompt_tokens() const { return request_.prompt_tokens_size(); }
   const v1::GenerateRequest& request() const { return request_; }
@@ -65,15 +73,23 @@ class Relay {
   const v1::Ledger& ledger() const { return ledger_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   absl::Status Place();
   absl::Status TakeReply(v1::GenerateReply& reply, RelayDelta& delta);
-  absl::Status Lost(const absl::Status& reason);
+  // The worker will send no more: goes on elsewhere, now or as soon as a worker is there.
+  // `kind` is the metric's `reason`.
+  absl::Status Lost(const absl::Status& reason, const char* kind, RelayDelta& delta);
+  absl::Status GoOn(RelayDelta& delta);
+  absl::Status Fail(const absl::Status& reason);
   void TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta);
   void End(v1::FinishReason reason, RelayDelta& delta);
   bool IsStop(int id) const;
 
   WorkerPool& pool_;
-  const v1::GenerateRequest request_;
+  v1::GenerateRequest request_;  // resume_from grows with what came.
+  const uint32_t deadline_ms_;   // From `started_`; 0: none.
+  const Clock::time_point started_ = Clock::now();
   const std::shared_ptr<const LoadedMedia> media_;
   OutputText text_;
   const std::function<void()> wake_;
@@ -82,7 +98,13 @@ class Relay {
 
   std::shared_ptr<Mailbox> mailbox_;  // Shared with the worker client.
   std::optional<WorkerPool::Stream> stream_;
-  absl::flat_hash_set<int> tried_;
+  PlacementWish wish_;
+  absl::flat_hash_set<int> tried_;  // Since the last token.
+  int losses_ = 0, refusals_ = 0;   // Since the last token.
+  // Why, and since when it has had no token, while it has lost its worker.
+  absl::Status lost_reason_;
+  const char* lost_kind_ = "";
+  std::optional<Clock::time_point> lost_at_;
   bool done_ = false;
   absl::Status error_;
   int generated_tokens_ = 0;

@@ -69,7 +69,8 @@ class RouterImpl final : public Router {
   }
 
   absl::Status Start(RouterOptions options) {
-    pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker, metrics_);
+    pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker,
+                                         options.failover, metrics_);
     RETURN_IF_ERROR(StartGrpc(options));
     api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, options.api);
     options.http.error_body = [](int status, absl::string_view message) {

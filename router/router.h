@@ -11,6 +11,7 @@
 #include "router/http_server.h"
 #include "router/media_loader.h"
 #include "router/worker_client.h"
+#include "router/worker_pool.h"
 
 namespace facet {
 
@@ -19,6 +20,7 @@ struct RouterOptions {
   HttpServerOptions http;            // Its error_body is set by the router.
   HttpApiOptions api;
   WorkerClientOptions worker;
+  FailoverOptions failover;
   MediaLoaderOptions media;
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;

@@ -228,6 +228,7 @@ class Client final : public WorkerClient {
   std::shared_ptr<WatchCall> watch_ ABSL_GUARDED_BY(mutex_);
 
   uint32_t capacity_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string numerics_class_ ABSL_GUARDED_BY(mutex_);
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
   uint32_t started_since_report_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mutex_) = 1;
@@ -353,6 +354,7 @@ WorkerSnapshot Client::Snapshot() const {
   snapshot.started_since_report = started_since_report_;
   snapshot.in_flight = static_cast<uint32_t>(streams_.size());
   snapshot.capacity = capacity_;
+  snapshot.numerics_class = numerics_class_;
   return snapshot;
 }
 
@@ -467,6 +469,7 @@ void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
     return Lose(attempt, accepted, options_.refused_backoff_ms);
   }
   capacity_ = description.running_requests_max() + description.waiting_requests_max();
+  numerics_class_ = description.numerics_class();
   session_ = std::make_shared<SessionCall>(*this, attempt);
   watch_ = std::make_shared<WatchCall>(*this, attempt);
   calls_ += 2;

@@ -5,12 +5,14 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "router/placement.h"
+#include "base/status_macros.h"
 
 namespace facet {
 
 WorkerPool::WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
-                       const WorkerClientOptions& options, RouterMetrics& metrics) {
+                       const WorkerClientOptions& options, const FailoverOptions& failover,
+                       RouterMetrics& metrics)
+    : failover_(failover) {
   for (const std::string& address : addresses) {
     workers_.push_back(WorkerClient::Connect(
         context, address, options,
@@ -37,18 +39,22 @@ bool WorkerPool::ready() const {
 
 absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
                                                      std::shared_ptr<const LoadedMedia> media,
+                                                     const PlacementWish& wish,
                                                      const absl::flat_hash_set<int>& tried,
                                                      std::shared_ptr<Mailbox> mailbox) {
   std::vector<WorkerSnapshot> snapshots = Snapshots();
   for (const int index : tried) snapshots[index].excluded = true;
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
-    absl::StatusOr<Placement> placement = Place(snapshots);
-    if (!placement.ok()) return placement.status();
-    WorkerClient* const worker = workers_[placement->worker].get();
+    ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
+    WorkerClient* const worker = workers_[placement.worker].get();
+    WorkerSnapshot& chosen = snapshots[placement.worker];
     const absl::StatusOr<uint64_t> id = worker->Start(request, media, mailbox);
-    if (id.ok()) return Stream{worker, placement->worker, *id};
-    snapshots[placement->worker].excluded = true;
+    if (id.ok()) {
+      return Stream{worker,         placement.worker,      *id,
+                    chosen.address, chosen.numerics_class, placement.exact};
+    }
+    chosen.excluded = true;
   }
 }
 

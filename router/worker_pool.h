@@ -14,10 +14,19 @@
 #include "absl/synchronization/mutex.h"
 #include "router/mailbox.h"
 #include "router/metrics.h"
+#include "router/placement.h"
 #include "router/served_model.h"
 #include "router/worker_client.h"
 
 namespace facet {
+
+// How answers survive their workers.
+struct FailoverOptions {
+  int worker_wait_ms = 15'000;  // That an answer waits for a worker that could go on.
+  // Go on in another numerics class if no worker of the first is left; tokens may then differ from
+  // those of an undisturbed answer.
+  bool may_change_class = true;
+};
 
 // All workers of this router, and the one model that they serve: that of the first worker that
 // was heard. A worker of another model is refused until it serves this one. Safe to use from any
@@ -26,12 +35,14 @@ class WorkerPool {
  public:
   // `context` and `metrics` must outlive the pool.
   WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
-             const WorkerClientOptions& options, RouterMetrics& metrics);
+             const WorkerClientOptions& options, const FailoverOptions& failover,
+             RouterMetrics& metrics);
   // REQUIRES: as ~WorkerClient.
   ~WorkerPool() = default;
 
   // Null until the first worker was heard.
   std::shared_ptr<const ServedModel> model() const;
+  const FailoverOptions& failover() const { return failover_; }
   // Whether a request could be placed now.
   bool ready() const;
   std::vector<WorkerSnapshot> Snapshots() const;
@@ -41,17 +52,21 @@ class WorkerPool {
     WorkerClient* worker;
     int worker_index;
     uint64_t id;
+    std::string address;
+    std::string numerics_class;  // Of the worker.
+    bool exact;                  // As Placement.
   };
   // Places the request on a worker that is not in `tried` and hands it over.
   // UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
   absl::StatusOr<Stream> Start(const v1::GenerateRequest& request,
-                               std::shared_ptr<const LoadedMedia> media,
+                               std::shared_ptr<const LoadedMedia> media, const PlacementWish& wish,
                                const absl::flat_hash_set<int>& tried,
                                std::shared_ptr<Mailbox> mailbox);
 
  private:
   absl::Status Accept(const v1::DescribeReply& description);
 
+  const FailoverOptions failover_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
   // Last, so that it ends first: its members call Accept.

@@ -28,8 +28,8 @@
 #include "worker/describe.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
-#include "worker/load_board.h"
 #include "worker/loaded_model.h"
+#include "worker/watch_board.h"
 #include "worker/worker_service.h"
 
 namespace facet {
@@ -101,7 +101,7 @@ class TestWorker {
     model_ =
         std::make_unique<LoadedModel>(LoadModel(absl::StrCat(kGolden, "model.gguf"), load).value());
     EngineOptions options = EngineOptionsFor(*model_);
-    options.on_load = [this](const v1::Load& report) { board_.Post(report); };
+    options.on_load = [this](const v1::Load& report) { board_.PostLoad(report); };
     engine_ = std::make_unique<Engine>(options, PartsOf(*model_));
     service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),
                                                engine_.get(), &board_);
@@ -118,7 +118,7 @@ class TestWorker {
 
  private:
   std::unique_ptr<LoadedModel> model_;
-  LoadBoard board_;
+  WatchBoard board_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<WorkerService> service_;
   int port_ = 0;

@@ -161,10 +161,12 @@ class RouterTest : public ::testing::Test {
   static constexpr char kAnswer[] = "Hello, the world.";
 
   std::unique_ptr<FakeWorker> StartWorker(absl::string_view model = "small",
-                                          std::string address = "127.0.0.1:0") {
+                                          std::string address = "127.0.0.1:0",
+                                          const std::string& numerics_class = "fake") {
     FakeWorker::Options options;
     options.address = std::move(address);
     options.description = SmallDescription(model);
+    options.description.set_numerics_class(numerics_class);
     options.ask_for_media = true;
     options.answer = [this](const v1::GenerateRequest& request) {
       absl::MutexLock lock(&mutex_);

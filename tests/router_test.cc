@@ -619,14 +619,15 @@ TEST_F(RouterTest, NoWorkerIsUnavailable) {
   EXPECT_EQ(Get("/readiness").status, 200);
 }
 
-// Given a worker that dies, expect its streams to end with an error event or 503, and all others
-// to be answered by the one that is left.
-TEST_F(RouterTest, LostWorkerEndsItsStreamsAndOthersGoOn) {
+// Given a worker that dies in mid-stream, expect the other to go on from the tokens that came, the
+// client's stream to be whole, and new requests to be answered by the one that is left.
+TEST_F(RouterTest, StreamSurvivesItsWorker) {
   StartAll(2);
   workers_[0]->HoldAfter(3);
   Client streaming = Connect();
   streaming.Write(
-      Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+      Client::RequestText("POST", "/v1/chat/completions",
+                          ChatBody(R"("stream":true,"stream_options":{"include_usage":true})")));
   EXPECT_EQ(streaming.ReadHeader().status, 200);
   std::string body = streaming.ReadChunk();
   ASSERT_EQ(workers_[0]->running(), 1);
@@ -635,14 +636,150 @@ TEST_F(RouterTest, LostWorkerEndsItsStreamsAndOthersGoOn) {
   for (std::string chunk = streaming.ReadChunk(); !chunk.empty(); chunk = streaming.ReadChunk()) {
     body += chunk;
   }
-  EXPECT_THAT(body, HasSubstr("data: {\"error\":{\"message\":\"The worker of this request was "));
-  EXPECT_THAT(body, Not(HasSubstr("[DONE]")));
+  const std::vector<json::value> events = Events(body);
+  EXPECT_EQ(Content(events), kAnswer);
+  const std::vector<uint32_t> ids = SmallIds(absl::StrCat(kAnswer, "<turn|>"));
+  EXPECT_EQ(events.back().at("usage").at("completion_tokens"), ids.size());
+  const v1::GenerateRequest before = workers_[0]->requests()[0];
+  const v1::GenerateRequest after = workers_[1]->requests()[0];
+  EXPECT_THAT(after.resume_from(), ::testing::ElementsAre(ids[0], ids[1], ids[2]));
+  EXPECT_EQ(before.sampling().seed(), after.sampling().seed());
+  EXPECT_EQ(before.tokens_max(), after.tokens_max());
+  EXPECT_THAT(Metrics(),
+              HasSubstr("facet_failovers_total{exact=\"true\",reason=\"worker_lost\"} 1\n"));
   AwaitWorker(workers_[0]->address(), false);
   for (int i = 0; i < 10; ++i) EXPECT_EQ(Chat().status, 200);
-  EXPECT_EQ(workers_[1]->started(), 10);
+  EXPECT_EQ(workers_[1]->started(), 11);
   const std::vector<std::string> parts =
       absl::StrSplit(::testing::internal::GetCapturedStderr(), "worker lost");
   EXPECT_EQ(parts.size(), 2u);
+}
+
+// Given an answer with a thought, content, a stop string's beginning and a tool call, expect the
+// same answer whichever token its worker dies after.
+TEST_F(RouterTest, AnswerIsTheSameWhereverItsWorkerDies) {
+  const std::string text =
+      "<|channel>thought\nHm.<channel|>Well E<|tool_call>call:get{city:<|\"|>Rome<|\"|>}"
+      "<tool_call|><|tool_response>";
+  SetAnswerText(text);
+  const std::string fields =
+      R"("stop":["END"],"chat_template_kwargs":{"enable_thinking":true},"tools":[{"type":)"
+      R"("function","function":{"name":"get","parameters":{"type":"object"}}}])";
+  const auto message_of = [](Response response) {
+    EXPECT_EQ(response.status, 200) << response.body;
+    json::value choice = response.Json().at("choices").at(0);
+    // Its id has the time in it.
+    choice.at("message").at("tool_calls").at(0).as_object().erase("id");
+    return json::serialize(choice);
+  };
+  StartAll(1);
+  const std::string expected = message_of(Chat(fields));
+  EXPECT_THAT(expected, HasSubstr("Rome"));
+  EXPECT_THAT(expected, HasSubstr("Well E"));
+  for (size_t died_after = 0; died_after < SmallIds(text).size(); ++died_after) {
+    SCOPED_TRACE(died_after);
+    router_ = nullptr;
+    workers_.clear();
+    StartAll(2);
+    workers_[0]->HoldAfter(died_after);
+    Client client = Connect();
+    client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(fields)));
+    EXPECT_TRUE(workers_[0]->AwaitRunning(1));
+    workers_[0]->Kill();
+    EXPECT_EQ(message_of(client.ReadResponse()), expected);
+    EXPECT_EQ(workers_[1]->started(), 1);
+  }
+}
+
+// Given no other worker, expect a stream to wait for the one that comes back.
+TEST_F(RouterTest, StreamWaitsForAWorker) {
+  StartAll(1);
+  workers_[0]->HoldAfter(3);
+  const std::string address = workers_[0]->address();
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  EXPECT_EQ(client.ReadHeader().status, 200);
+  std::string body = client.ReadChunk();
+  workers_[0]->Kill();
+  AwaitWorker(address, false);
+  workers_[0] = StartWorker("small", address);
+  for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) {
+    body += chunk;
+  }
+  EXPECT_EQ(Content(Events(body)), kAnswer);
+}
+
+// Given no worker for longer than the limit, expect a stream to end with an error event and a whole
+// answer with 503.
+TEST_F(RouterTest, WaitForAWorkerIsBounded) {
+  options_.failover.worker_wait_ms = 50;
+  StartAll(1);
+  workers_[0]->HoldAfter(3);
+  Client streaming = Connect(), waiting = Connect();
+  streaming.Write(
+      Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  EXPECT_EQ(streaming.ReadHeader().status, 200);
+  std::string body = streaming.ReadChunk();
+  waiting.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody()));
+  EXPECT_TRUE(workers_[0]->AwaitRunning(2));
+  workers_[0]->Kill();
+  for (std::string chunk = streaming.ReadChunk(); !chunk.empty(); chunk = streaming.ReadChunk()) {
+    body += chunk;
+  }
+  EXPECT_THAT(body, HasSubstr("data: {\"error\":{\"message\":\"The worker of this request was "));
+  EXPECT_THAT(body, Not(HasSubstr("[DONE]")));
+  const Response response = waiting.ReadResponse();
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.headers.count("retry-after"), 1u);
+}
+
+// Given a request that loses two workers without a token, expect it to fail alone, not to be given
+// to the third.
+TEST_F(RouterTest, RequestThatKillsWorkersIsGivenUp) {
+  StartAll(3);
+  for (const auto& worker : workers_) worker->HoldAfter(0);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody()));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(workers_[i]->AwaitRunning(1));
+    workers_[i]->Kill();
+  }
+  EXPECT_EQ(client.ReadResponse().status, 503);
+  EXPECT_EQ(workers_[2]->started(), 0);
+  workers_[2]->Release();
+  EXPECT_EQ(Chat().status, 200);
+}
+
+// Given a worker of another numerics class alone to go on with, expect it counted as inexact; or,
+// where that is not wanted, an error.
+TEST_F(RouterTest, AnotherNumericsClassIsALastResort) {
+  for (const bool allowed : {true, false}) {
+    SCOPED_TRACE(allowed);
+    router_ = nullptr;
+    workers_.clear();
+    options_.failover = {/*worker_wait_ms=*/50, allowed};
+    workers_.push_back(StartWorker());
+    workers_.push_back(StartWorker("small", "127.0.0.1:0", "another class"));
+    StartRouter({workers_[0]->address(), workers_[1]->address()});
+    for (const auto& worker : workers_) AwaitWorker(worker->address(), true);
+    workers_[0]->HoldAfter(3);
+    Client client = Connect();
+    client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+    EXPECT_EQ(client.ReadHeader().status, 200);
+    std::string body = client.ReadChunk();
+    workers_[0]->Kill();
+    for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) {
+      body += chunk;
+    }
+    const char* metric = "facet_failovers_total{exact=\"false\",reason=\"worker_lost\"} 1\n";
+    if (allowed) {
+      EXPECT_EQ(Content(Events(body)), kAnswer);
+      EXPECT_THAT(Metrics(), HasSubstr(metric));
+    } else {
+      EXPECT_THAT(body, HasSubstr("data: {\"error\""));
+      EXPECT_EQ(workers_[1]->started(), 0);
+    }
+  }
 }
 
 // Given a worker that dies before the first token, expect the other to answer.

@@ -148,6 +148,12 @@ void DiskTier::Scan() {
   LogInfo("disk tier opened", {{"folder", folder_}, {"pages", now.pages}, {"bytes", now.bytes}});
 }
 
+void DiskTier::SetObserver(Observer observer) {
+  absl::MutexLock lock(&mutex_);
+  observer_ = std::move(observer);
+  for (const auto& [key, file] : files_) observer_(key, /*stored=*/true);
+}
+
 void DiskTier::Start(std::function<void()> on_completed) {
   on_completed_ = std::move(on_completed);
   thread_ = std::thread([this] { Loop(); });
@@ -364,20 +370,26 @@ bool DiskTier::Write(const Operation& operation) {
 }
 
 void DiskTier::Remember(const PoolKey& key, int64_t bytes) {
-  Forget(key);
+  const bool known = Erase(key);
   files_[key] = {bytes, ++uses_};
   by_use_[uses_] = key;
   ++stats_.pages;
   stats_.bytes += bytes;
+  if (!known && observer_) observer_(key, /*stored=*/true);
 }
 
 void DiskTier::Forget(const PoolKey& key) {
+  if (Erase(key) && observer_) observer_(key, /*stored=*/false);
+}
+
+bool DiskTier::Erase(const PoolKey& key) {
   const auto found = files_.find(key);
-  if (found == files_.end()) return;
+  if (found == files_.end()) return false;
   --stats_.pages;
   stats_.bytes -= found->second.bytes;
   by_use_.erase(found->second.last_used);
   files_.erase(found);
+  return true;
 }
 
 bool DiskTier::MakeRoom(int64_t bytes) {

@@ -76,6 +76,11 @@ class DiskTier {
   DiskTier(const DiskTier&) = delete;
   DiskTier& operator=(const DiskTier&) = delete;
 
+  // Hears of each page that is there now, and of those that come and go later. On the thread that
+  // does I/O, under a lock: only enqueue. REQUIRES: the thread does not run yet.
+  using Observer = std::function<void(const PoolKey& key, bool stored)>;
+  void SetObserver(Observer observer) ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Starts the thread. `on_completed` is called on it after each operation: only enqueue.
   void Start(std::function<void()> on_completed);
   // Ends the thread after the operation that runs; what is still queued completes as failed.
@@ -129,6 +134,7 @@ class DiskTier {
 
   void Remember(const PoolKey& key, int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const PoolKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Erase(const PoolKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // whether it was there
   // Removes what was used longest ago until `bytes` more fit. False: they never do.
   bool MakeRoom(int64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   void CountFault(DiskFault kind, absl::string_view what, const std::string& path)
@@ -138,6 +144,7 @@ class DiskTier {
   std::string folder_;  // of this label
   std::string label_;   // SHA-256 of options_.label
   std::function<void()> on_completed_;
+  Observer observer_ ABSL_GUARDED_BY(mutex_);  // may be empty
   std::thread thread_;
 
   mutable absl::Mutex mutex_;

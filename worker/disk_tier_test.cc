@@ -233,6 +233,20 @@ TEST_F(DiskTierTest, StaysWithinItsBytes) {
   EXPECT_EQ(tier_->stats().pages, 0);
 }
 
+// Given pages that come, are read and go, expect the observer to hear of each once; and of those
+// that were there before it.
+TEST_F(DiskTierTest, TellsWhatComesAndGoes) {
+  Open("label", 2 * kFileBytes);
+  EXPECT_TRUE(Write(Full(1), Contents(1)));
+  std::vector<std::pair<PoolKey, bool>> heard;
+  tier_->SetObserver([&](const PoolKey& key, bool stored) { heard.emplace_back(key, stored); });
+  EXPECT_TRUE(Write(Full(2), Contents(2)));
+  EXPECT_EQ(Read(Full(2)), Contents(2));
+  EXPECT_TRUE(Write(Full(3), Contents(3)));
+  EXPECT_THAT(heard, ElementsAre(std::pair(Full(1), true), std::pair(Full(2), true),
+                                 std::pair(Full(1), false), std::pair(Full(3), true)));
+}
+
 // Given a full queue, expect one more write to be refused and counted, and reads to come first.
 TEST_F(DiskTierTest, BoundsItsQueue) {
   std::vector<std::vector<uint8_t>> pages;

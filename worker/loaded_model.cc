@@ -133,6 +133,20 @@ absl::Status AddTiers(const TierOptions& options, LoadedModel& model) {
 
 }  // namespace
 
+void LoadedModel::ObservePages(const std::function<void(const PageEvent&)>& observer) {
+  const auto tell = [observer](PageTier tier) {
+    return [observer, tier](KvPool pool, const PageKey& key, bool stored) {
+      observer({key, pool == KvPool::kSliding, tier, stored});
+    };
+  };
+  cache->pages().SetObserver(tell(PageTier::kDevice));
+  if (host_tier != nullptr) host_tier->slots().SetObserver(tell(PageTier::kHost));
+  if (disk_tier == nullptr) return;
+  disk_tier->SetObserver([tell_disk = tell(PageTier::kDisk)](const PoolKey& page, bool stored) {
+    tell_disk(page.first, page.second, stored);
+  });
+}
+
 std::string LoadedModel::numerics_class() const {
   const KvLayout& layout = cache->plan().layout;
   return absl::StrCat(device->numerics_class(), ", kv ", NameOf(layout.format), " ",

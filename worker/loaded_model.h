@@ -2,6 +2,7 @@
 #define FACET_WORKER_LOADED_MODEL_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -9,6 +10,7 @@
 #include "kernels/device.h"
 #include "model/model_file.h"
 #include "model/vocabulary.h"
+#include "proto/page_event.h"
 #include "worker/disk_tier.h"
 #include "worker/drafter.h"
 #include "worker/host_tier.h"
@@ -65,6 +67,10 @@ struct LoadedModel {
   // "cpu f32 2, kv bf16 narrow": workers of equal names give equal results bit for bit, and may
   // read each other's pages.
   std::string numerics_class() const;
+  // Tells `observer` of each page of a cached prefix that is there now, and of those that come and
+  // go later, in all tiers. On the engine's and the disk tier's threads: only enqueue. Call it
+  // once, before the engine starts.
+  void ObservePages(const std::function<void(const PageEvent&)>& observer);
 };
 
 // Maps the file and plans and takes the KV memory; weights come in as they are touched. Errors name

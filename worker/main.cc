@@ -19,9 +19,9 @@
 #include "worker/describe.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
-#include "worker/load_board.h"
 #include "worker/loaded_model.h"
 #include "worker/model_flags.h"
+#include "worker/watch_board.h"
 #include "worker/worker_service.h"
 
 ABSL_FLAG(std::string, model_name, "", "Name that clients ask for; the file's name if empty.");
@@ -66,10 +66,10 @@ absl::StatusOr<LoadedModel> Load() {
   return model;
 }
 
-EngineOptions MakeEngineOptions(const LoadedModel& model, LoadBoard* board) {
+EngineOptions MakeEngineOptions(const LoadedModel& model, WatchBoard* board) {
   EngineOptions options = EngineOptionsFor(model);
   options.waiting_requests_max = absl::GetFlag(FLAGS_waiting_requests_max);
-  options.on_load = [board](const v1::Load& load) { board->Post(load); };
+  options.on_load = [board](const v1::Load& load) { board->PostLoad(load); };
   return options;
 }
 
@@ -123,8 +123,9 @@ int Main() {
     LogWarning("the file's chat template is not one we know; Gemma 4's July 2026 rules are used",
                {{"model", model->file->path()}});
   }
-  LoadBoard board;
+  WatchBoard board;
   const EngineOptions options = MakeEngineOptions(*model, &board);
+  model->ObservePages([&board](const PageEvent& event) { board.PostPage(event); });
   Engine engine(options, PartsOf(*model));
   WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
                         &board);

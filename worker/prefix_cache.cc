@@ -127,6 +127,7 @@ void PrefixCache::Evict(KvPool pool) {
   CHECK(!evicted.evictable.empty());
   const int32_t page = std::get<3>(*evicted.evictable.begin());
   if (listener_ != nullptr) listener_->OnEvict(Describe(pool, page));
+  if (observer_) observer_(pool, evicted.pages[page].key, /*stored=*/false);
   evicted.evictable.erase(evicted.evictable.begin());
   evicted.by_key.erase(evicted.pages[page].key);
   evicted.pages[page] = {};
@@ -156,6 +157,7 @@ int32_t PrefixCache::Publish(KvPool pool, int32_t page, const PageKey& key, int 
   own.published = true;
   own.key = key;
   own.depth = depth;
+  if (observer_) observer_(pool, key, /*stored=*/true);
   return page;
 }
 

@@ -2,8 +2,10 @@
 #define FACET_WORKER_PREFIX_CACHE_H_
 
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -115,6 +117,9 @@ class PrefixCache {
 
   // `listener` may be null, and must live until it is replaced.
   void SetListener(Listener* listener) { listener_ = listener; }
+  // Hears of each page that can be found from now on (Publish), or no longer (evicted).
+  using Observer = std::function<void(KvPool pool, const PageKey& key, bool stored)>;
+  void SetObserver(Observer observer) { observer_ = std::move(observer); }
 
   void CheckInvariants() const;
 
@@ -149,6 +154,7 @@ class PrefixCache {
   const int window_tokens_;
   Pool pools_[2];
   Listener* listener_ = nullptr;
+  Observer observer_;   // may be empty
   uint64_t clock_ = 0;  // rises with each Hold and Take
 };
 

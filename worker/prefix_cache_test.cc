@@ -3,6 +3,7 @@
 #include <map>
 #include <numeric>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -210,10 +211,21 @@ TEST(PrefixCacheDeathTest, CatchesReleasingTwice) {
 }
 
 // Given 20,000 random steps (seed 5) of sequences that come, grow and go, expect the invariants to
-// hold and nothing to be in use at the end.
+// hold, nothing to be in use at the end, and the observer to know of just the pages that are found.
 TEST(PrefixCacheTest, KeepsItsInvariants) {
   std::mt19937 random(5);
   PrefixCache cache(24, 16, 128);
+  std::set<PageKey> observed[2], all;
+  cache.SetObserver([&](KvPool pool, const PageKey& key, bool stored) {
+    auto& known = observed[static_cast<int>(pool)];
+    EXPECT_EQ(known.count(key), stored ? 0u : 1u);
+    if (stored) {
+      known.insert(key);
+      all.insert(key);
+    } else {
+      known.erase(key);
+    }
+  });
   std::map<int, std::pair<std::vector<int32_t>, Held>> running;
   for (int step = 0; step < 20000; ++step) {
     const int id = static_cast<int>(random() % 4);
@@ -236,6 +248,12 @@ TEST(PrefixCacheTest, KeepsItsInvariants) {
   for (auto& [id, sequence] : running) ReleaseAll(cache, sequence.second);
   cache.CheckInvariants();
   EXPECT_EQ(cache.in_use_count(KvPool::kFull) + cache.in_use_count(KvPool::kSliding), 0);
+  for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
+    for (const PageKey& key : all) {
+      EXPECT_EQ(observed[static_cast<int>(pool)].count(key) == 1,
+                cache.Lookup(pool, key) != PrefixCache::kNone);
+    }
+  }
 }
 
 // Given pages of which some are held twice, expect only the others to be counted as freed by one.

@@ -1,5 +1,6 @@
 #include "worker/worker_service.h"
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -9,6 +10,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "proto/page_event.h"
 #include "worker/media_intake.h"
 
 namespace facet {
@@ -237,15 +240,21 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply>
 };
 
 // Writes each load; while one is being written, only the newest is kept.
+// What waits is bounded: a reader that falls further behind is told to begin anew.
 class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchReply>,
-                           public LoadBoard::Watcher {
+                           public WatchBoard::Watcher {
  public:
-  explicit WatchReactor(LoadBoard* board) : board_(*board) { board_.AddWatcher(this); }
+  explicit WatchReactor(WatchBoard* board) : board_(*board) { board_.AddWatcher(this); }
 
-  void OnLoad(const v1::Load& load) override {
+  void OnNews(const v1::Load& load, absl::Span<const PageEvent> pages) override {
     absl::MutexLock lock(&mutex_);
-    pending_ = load;
-    has_pending_ = true;
+    if (finished_) return;
+    if (sequence_ > 0 && pages_.size() + pages.size() > kWaitingEventsMax) {
+      return FinishOnce({grpc::StatusCode::ABORTED, "the reader fell too far behind: watch again"});
+    }
+    load_ = load;
+    pages_.insert(pages_.end(), pages.begin(), pages.end());
+    has_news_ = true;
     if (!writing_) Write();
   }
 
@@ -253,15 +262,15 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchReply>,
     absl::MutexLock lock(&mutex_);
     writing_ = false;
     if (!ok) {
-      FinishOnce();
-    } else if (has_pending_) {
+      FinishOnce(grpc::Status::OK);
+    } else if (has_news_) {
       Write();
     }
   }
 
   void OnCancel() override {
     absl::MutexLock lock(&mutex_);
-    FinishOnce();
+    FinishOnce(grpc::Status::OK);
   }
 
   void OnDone() override {
@@ -270,24 +279,32 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchReply>,
   }
 
  private:
+  static constexpr size_t kWaitingEventsMax = 1 << 20;
+  static constexpr size_t kMessageEventsMax = 1 << 16;  // 1.1 MB
+
   void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (finished_) return;
     writing_ = true;
-    has_pending_ = false;
+    reply_.Clear();
     reply_.set_sequence(++sequence_);
-    *reply_.mutable_load() = pending_;
+    *reply_.mutable_load() = load_;
+    const size_t count = std::min(pages_.size(), kMessageEventsMax);
+    for (size_t i = 0; i < count; ++i) AppendPageEvent(pages_[i], *reply_.mutable_page_events());
+    pages_.erase(pages_.begin(), pages_.begin() + static_cast<std::ptrdiff_t>(count));
+    has_news_ = !pages_.empty();
     StartWrite(&reply_);
   }
-  void FinishOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!std::exchange(finished_, true)) Finish(grpc::Status::OK);
+  void FinishOnce(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!std::exchange(finished_, true)) Finish(status);
   }
 
-  LoadBoard& board_;
+  WatchBoard& board_;
   absl::Mutex mutex_;
   v1::WatchReply reply_;
-  v1::Load pending_ ABSL_GUARDED_BY(mutex_);
+  v1::Load load_ ABSL_GUARDED_BY(mutex_);
+  std::deque<PageEvent> pages_ ABSL_GUARDED_BY(mutex_);  // not written yet
   uint64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool has_pending_ ABSL_GUARDED_BY(mutex_) = false;
+  bool has_news_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };

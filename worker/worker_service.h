@@ -3,7 +3,7 @@
 
 #include "proto/worker.grpc.pb.h"
 #include "worker/engine.h"
-#include "worker/load_board.h"
+#include "worker/watch_board.h"
 
 namespace facet {
 
@@ -12,7 +12,7 @@ namespace facet {
 // with.
 class WorkerService final : public v1::Worker::CallbackService {
  public:
-  WorkerService(const v1::DescribeReply& description, Engine* engine, LoadBoard* board)
+  WorkerService(const v1::DescribeReply& description, Engine* engine, WatchBoard* board)
       : description_(description), engine_(*engine), board_(*board) {}
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
@@ -28,7 +28,7 @@ class WorkerService final : public v1::Worker::CallbackService {
  private:
   const v1::DescribeReply description_;
   Engine& engine_;
-  LoadBoard& board_;
+  WatchBoard& board_;
 };
 
 }  // namespace facet

@@ -37,7 +37,8 @@ class WorkerServiceTest : public ::testing::Test {
     model_ =
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
     EngineOptions options = EngineOptionsFor(*model_);
-    options.on_load = [this](const v1::Load& load) { board_.Post(load); };
+    options.on_load = [this](const v1::Load& load) { board_.PostLoad(load); };
+    model_->ObservePages([this](const PageEvent& event) { board_.PostPage(event); });
     engine_ = std::make_unique<Engine>(options, PartsOf(*model_));
     service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),
                                                engine_.get(), &board_);
@@ -81,7 +82,7 @@ class WorkerServiceTest : public ::testing::Test {
   }
 
   std::unique_ptr<LoadedModel> model_;
-  LoadBoard board_;
+  WatchBoard board_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<WorkerService> service_;
   std::unique_ptr<grpc::Server> server_;
@@ -113,6 +114,44 @@ TEST_F(WorkerServiceTest, GeneratesOneRequest) {
   EXPECT_EQ(tokens, 5);
   EXPECT_EQ(reply.finish_reason(), v1::FINISH_REASON_LENGTH);
   EXPECT_EQ(reply.ledger().generated_tokens(), 5);
+}
+
+// Given a prompt of two pages, expect a watcher to hear of both, in both pools, under the keys that
+// a router computes; and one that comes later to get them at once.
+TEST_F(WorkerServiceTest, TellsItsCachedPages) {
+  v1::GenerateRequest request = Request(2);
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 150; ++i) ids.push_back(300 + i % 97);
+  request.mutable_prompt_tokens()->Assign(ids.begin(), ids.end());
+  const PageKey first = NextPageKey(RootPageKey(""), absl::MakeSpan(ids).first(64));
+  const PageKey second = NextPageKey(first, absl::MakeSpan(ids).subspan(64, 64), 64);
+  std::vector<PageEvent> expected;
+  for (const PageKey& key : {first, second}) {
+    for (const bool sliding : {false, true}) expected.push_back({key, sliding});
+  }
+  // Reads until all have come.
+  const auto read_all = [&](grpc::ClientReader<v1::WatchReply>& reader) {
+    std::vector<PageEvent> heard;
+    v1::WatchReply reply;
+    while (heard.size() < expected.size() && reader.Read(&reply)) {
+      const auto events = ParsePageEvents(reply.page_events());
+      ASSERT_OK(events);
+      heard.insert(heard.end(), events->begin(), events->end());
+    }
+    EXPECT_THAT(heard, ::testing::UnorderedElementsAreArray(expected));
+  };
+  grpc::ClientContext early, generation, late;
+  const auto watch = stub_->Watch(&early, {});
+  const auto reader = stub_->Generate(&generation, request);
+  v1::GenerateReply reply;
+  while (reader->Read(&reply)) {
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  read_all(*watch);
+  const auto later_watch = stub_->Watch(&late, {});
+  read_all(*later_watch);
+  early.TryCancel();
+  late.TryCancel();
 }
 
 // Given a bad request, expect a reply that names the field rather than a broken call.

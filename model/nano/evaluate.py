@@ -16,6 +16,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -73,11 +74,13 @@ def parse_arguments():
     )
     parser.add_argument("--json", help="also write the table, with the wrong answers, to this file")
     arguments = parser.parse_args()
-    known = [name for name in tasks.ALL if not (arguments.endpoint and name.startswith("clip"))]
-    arguments.tasks = arguments.tasks.split(";") if arguments.tasks else known
-    unknown = [name for name in arguments.tasks if name not in known]
+    arguments.tasks = arguments.tasks.split(";") if arguments.tasks else tasks.ALL
+    unknown = [name for name in arguments.tasks if name not in tasks.ALL]
     if unknown:
-        parser.error(f"--tasks: no task {'; '.join(unknown)}; there are {'; '.join(known)}")
+        parser.error(f"--tasks: no task {'; '.join(unknown)}; there are {'; '.join(tasks.ALL)}")
+    needs_files = arguments.endpoint and any(name.startswith("clip") for name in arguments.tasks)
+    if needs_files and not shutil.which("ffmpeg"):
+        parser.error("clips are sent as files made by ffmpeg: install it, or leave them out")
     if not 1 <= arguments.count <= 100_000:
         parser.error(f"--count {arguments.count}: must be 1 to 100000")
     if not 1 <= arguments.parallel <= 256:
@@ -175,6 +178,9 @@ def part_of(part):
     if part["type"] == "audio":
         data = media.data_url("", media.wav(part["audio"])).split(",")[1]
         return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    if part["type"] == "video":
+        url = media.data_url("video/x-matroska", media.mkv(part["video"]))
+        return {"type": "video_url", "video_url": {"url": url}}
     return part
 
 

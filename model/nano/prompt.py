@@ -1,7 +1,7 @@
 """The chat format of Gemma 4: system texts, tools, thinking, media, calls and their results.
 
-chat_template.jinja holds the same rules for plain text turns, and is exported with the model; the
-evaluation by the reference holds the two equal.
+chat_template.jinja holds the same rules and is exported with the model; the evaluation by the
+reference holds the two equal.
 """
 
 import dataclasses
@@ -33,10 +33,27 @@ def render(conversation):
     )
 
 
+def template_arguments(conversation):
+    """What the chat template takes of a conversation whose answer is to be made."""
+
+    def as_called(message):
+        calls = [{"type": "function", "function": call} for call in message.get("tool_calls", [])]
+        reasoning = message.get("reasoning") if conversation.thinking else None
+        return {**message, "tool_calls": calls, "reasoning": reasoning}
+
+    return {
+        "messages": [as_called(message) for message in conversation.messages],
+        "tools": [{"type": "function", "function": tool} for tool in conversation.tools],
+        "enable_thinking": conversation.thinking,
+        "add_generation_prompt": True,
+    }
+
+
 def segments(conversation):
     """The whole conversation.
 
-    If its last message is the user's or a tool's, the prompt for the model's answer follows.
+    If its last message is the user's or a tool's, the prompt for the model's answer follows. The
+    empty thought is part of that prompt alone: what is finished, calls too, stands without it.
     """
     found = [Segment("<bos>")] + system_turn(conversation)
     last_user = max(i for i, item in enumerate(conversation.messages) if item["role"] == "user")
@@ -44,7 +61,8 @@ def segments(conversation):
         if message["role"] == "user":
             found += user_turn(message)
             found.append(Segment(MODEL_TURN))
-            if index == last_user and not conversation.thinking:
+            answered = index + 2 < len(conversation.messages)  # by calls whose results follow
+            if index == last_user and not conversation.thinking and not answered:
                 found.append(Segment(NO_THOUGHT))
         elif message["role"] == "assistant":
             found += answer(conversation, index, last_user)

@@ -90,9 +90,11 @@ class PromptTest(unittest.TestCase):
         self.assertEqual(
             prompt.render(conversation),
             f"<bos><|turn>system\n{DECLARED}<turn|>\n<|turn>user\nWeather in Paris?<turn|>\n"
-            f"<|turn>model\n<|channel>thought\n<channel|>{CALL}{RESPONSE}It is sunny.<turn|>",
+            f"<|turn>model\n{CALL}{RESPONSE}It is sunny.<turn|>",
         )
         self.assertEqual(learned(conversation), [CALL, "It is sunny.<turn|>"])
+        calls = Conversation([ASKED, CALLED], (WEATHER,))
+        self.assertTrue(prompt.render(calls).endswith(f"<|channel>thought\n<channel|>{CALL}"))
 
     # Given thinking and a tool's result, expect that the prompt opens the next thought.
     def test_thought_after_a_result_is_opened_by_the_prompt(self):

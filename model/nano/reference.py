@@ -51,15 +51,10 @@ class Reference:
         return self.encoder.encode(conversation)
 
     def check_template(self, conversation):
-        """The exported template must write what training used; it knows plain text turns alone."""
-        plain = all(
-            item["role"] != "tool" and isinstance(item.get("content"), str)
-            for item in conversation.messages
-        )
-        if not plain or conversation.tools or conversation.thinking:
-            return
+        """The exported template must write what training used."""
+        found = prompt.template_arguments(conversation)
         rendered = self.template.apply_chat_template(
-            conversation.messages, tokenize=False, add_generation_prompt=True
+            found.pop("messages"), tokenize=False, **found
         )
         expected = prompt.render(conversation)
         if rendered != expected:
@@ -135,5 +130,3 @@ def decode_masks(own, window):
         "full_attention": batches.additive(full, torch.float32),
         "sliding_attention": batches.additive(sliding, torch.float32),
     }
-
-

@@ -48,6 +48,7 @@ Malmo Turin Naples Bremen Toronto Quebec Lima Cusco Izmir""".split()
 SKIES = "sunny cloudy rainy windy foggy stormy snowy clear".split()
 EVENTS = "dentist meeting lunch dinner yoga football concert party lesson doctor train call".split()
 UNITS = ["miles", "kilometres", "pounds", "kilograms", "feet", "metres", "inches", "centimetres"]
+CALLS_SHARE = 0.6  # of the training conversations with calls: those that end with them
 SIGNS = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
 
 
@@ -208,14 +209,21 @@ def shuffled(rng, tools):
 
 
 def conversation(rng, split=TRAIN, thinking=False):
-    """A training conversation: the calls, their results and the answer, or an answer alone."""
+    """A training conversation: an answer alone, calls, or calls with their results and the answer.
+
+    Without thinking the prompt of a call is not the beginning of the prompt of its answer (see
+    prompt.segments), so each stands in a conversation of its own.
+    """
     kind = rng.random()
     if kind < 0.22:
         tools, question, answer = no_call(rng, split)
         last = {"role": "assistant", "content": answer, "reasoning": "I need no tool."}
         return Conversation([user(question), last], tools, thinking)
     tools, question, uses = (one_call if kind < 0.75 else several_calls)(rng, split)
-    return Conversation(called(question, uses), tools, thinking)
+    messages = called(question, uses)
+    if not thinking and rng.random() < CALLS_SHARE:
+        messages = messages[:2]
+    return Conversation(messages, tools, thinking)
 
 
 def called(question, uses):

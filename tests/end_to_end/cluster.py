@@ -225,9 +225,9 @@ class Serve(Process, HttpServer):
 class Cluster:
     """A router and its workers, ready."""
 
-    def __init__(self, worker_count=2, worker_flags=()):
+    def __init__(self, worker_count=2, worker_flags=(), router_flags=()):
         self.workers = [Worker(*worker_flags) for _ in range(worker_count)]
-        self.router = Router(self.workers)
+        self.router = Router(self.workers, *router_flags)
         self.router.wait_ready()
         self.router.wait_workers(worker_count)
 

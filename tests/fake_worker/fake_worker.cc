@@ -189,7 +189,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       const v1::GenerateRequest& request = message.start().request();
       requests_.push_back(request);
       Stream stream;
-      stream.answer = options_.answer(request);
+      stream.answer = Resumed(options_.answer(request), request);
       stream.prompt_tokens = request.prompt_tokens_size();
       if (request.has_prompt_logprobs()) {
         stream.scored.assign(request.prompt_tokens().begin() + 1, request.prompt_tokens().end());
@@ -231,6 +231,19 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   }
 
  private:
+  static Answer Resumed(Answer answer, const v1::GenerateRequest& request) {
+    for (const uint32_t id : request.resume_from()) {
+      if (answer.tokens.empty() || answer.tokens.front() != id) {
+        return {{},
+                v1::FINISH_REASON_ERROR,
+                "resume_from is of another answer",
+                v1::ERROR_KIND_INVALID_ARGUMENT};
+      }
+      answer.tokens.erase(answer.tokens.begin());
+    }
+    return answer;
+  }
+
   using StreamKey = std::pair<testing::Session*, uint64_t>;
   struct Stream {
     Answer answer;

@@ -17,7 +17,7 @@ namespace facet::testing {
 class FakeWorker {
  public:
   // What one request gets: `tokens`, one message for each, the last with the finish reason; or an
-  // error after them.
+  // error after them. Of a request with `resume_from`, which must be how `tokens` begin, the rest.
   struct Answer {
     std::vector<uint32_t> tokens;
     v1::FinishReason finish_reason = v1::FINISH_REASON_STOP;

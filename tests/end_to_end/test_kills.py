@@ -1,0 +1,158 @@
+"""Streams over workers that are killed at random tokens: each must be, to the last bit of its log
+probabilities, what it is undisturbed. FACET_KILLS says how many kills, FACET_KILLS_SEED which."""
+import contextlib
+import http.client
+import json
+import os
+import random
+import threading
+import time
+import unittest
+
+import cluster
+from prompts import chat_bodies
+
+KILLS = int(os.environ.get("FACET_KILLS", 30))
+SEED = int(os.environ.get("FACET_KILLS_SEED", 20260414))
+CLIENTS = 6
+# Longer than any stream here takes on a busy machine, a worker's restart included.
+STREAM_DEADLINE_S = 120
+TOOLS = [{"type": "function", "function": {
+    "name": name, "description": f"Tells the {name}.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}},
+                   "required": ["city"]}}} for name in ("weather", "time")]
+
+
+def bodies():
+    """Plain and sampled answers, several choices, thinking, tools, stop strings, log
+    probabilities."""
+    made = chat_bodies(24, max_tokens=150)
+    for i, body in enumerate(made):
+        body["stream"] = True
+        if i % 2 == 0:
+            body |= {"logprobs": True, "top_logprobs": i % 5}
+        if i % 6 == 1:
+            body["n"] = 2
+        if i % 6 == 3:
+            body["chat_template_kwargs"] = {"enable_thinking": True}
+        if i % 6 == 4:
+            body["tools"] = TOOLS
+            body["messages"][0]["content"] = "What is the weather in Rome and the time in Oslo?"
+        if i % 6 == 5:
+            body["stop"] = ["e t", "9"]
+        if i % 4 == 1:
+            body |= {"presence_penalty": 0.5, "repetition_penalty": 1.1, "min_p": 0.02}
+    return made
+
+
+class Stream:
+    """One answer as a client sees it, put together from its events."""
+
+    def __init__(self, router, body, on_event=lambda: None):
+        self.choices = {}
+        self.gaps_s = []
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", router.port,
+                                                           STREAM_DEADLINE_S)) as connection:
+            connection.request("POST", "/v1/chat/completions", json.dumps(body))
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            last = time.monotonic()
+            self.ended = False
+            for line in response:
+                if not line.startswith(b"data: "):
+                    continue
+                now = time.monotonic()
+                self.gaps_s.append(now - last)
+                last = now
+                on_event()
+                if line == b"data: [DONE]\n":
+                    self.ended = True
+                    continue
+                self._add(json.loads(line[len("data: "):]))
+
+    def _add(self, event):
+        assert "error" not in event, event
+        for choice in event["choices"]:
+            whole = self.choices.setdefault(choice["index"], {
+                "content": "", "reasoning_content": "", "calls": {}, "logprobs": [],
+                "finish_reason": None})
+            delta = choice["delta"]
+            for name in ("content", "reasoning_content"):
+                whole[name] += delta.get(name) or ""
+            for call in delta.get("tool_calls", []):
+                function = whole["calls"].setdefault(call["index"], ["", ""])
+                function[0] += call["function"].get("name") or ""
+                function[1] += call["function"].get("arguments") or ""
+            if choice.get("logprobs"):
+                whole["logprobs"] += choice["logprobs"]["content"]
+            whole["finish_reason"] = choice["finish_reason"] or whole["finish_reason"]
+
+
+class KillTest(unittest.TestCase):
+    def setUp(self):
+        self.servers = cluster.Cluster(worker_count=2)
+        self.addCleanup(self.servers.stop)
+        self.router = self.servers.router
+        self.random = random.Random(SEED)
+        print(f"{KILLS} kills of seed {SEED}")
+
+    def restart(self, index):
+        """A worker in place of a killed one; somebody's connection may use its port for a while."""
+        port = self.servers.workers[index].port
+
+        def start():
+            with contextlib.suppress(cluster.StartFailure):
+                return cluster.Worker(port=port)
+            return None
+        self.servers.workers[index] = cluster.wait_until(start, f"port {port} to be free")
+
+    def test_no_token_is_lost_repeated_or_changed(self):
+        requests = bodies()
+        expected = [Stream(self.router, body).choices for body in requests]
+        stop, lock = threading.Event(), threading.Condition()
+        seen = {"events": 0}
+        wrong, worst_gaps_s = [], []
+
+        def on_event():
+            with lock:
+                seen["events"] += 1
+                lock.notify_all()
+
+        def client(number):
+            draw = random.Random(f"{SEED} {number}")
+            while not stop.is_set():
+                i = draw.randrange(len(requests))
+                try:
+                    stream = Stream(self.router, requests[i], on_event)
+                    if stream.choices != expected[i] or not stream.ended:
+                        wrong.append((requests[i], stream.choices, expected[i]))
+                    worst_gaps_s.append(max(stream.gaps_s))
+                except (AssertionError, OSError, http.client.HTTPException) as error:
+                    wrong.append((requests[i], repr(error), expected[i]))
+
+        clients = [threading.Thread(target=client, args=(i,)) for i in range(CLIENTS)]
+        for thread in clients:
+            thread.start()
+        try:
+            for _ in range(KILLS):
+                self.router.wait_workers(2)
+                with lock:
+                    until = seen["events"] + self.random.randint(1, 300)
+                    lock.wait_for(lambda: seen["events"] >= until or wrong, STREAM_DEADLINE_S)
+                if wrong:
+                    break
+                index = self.random.randrange(2)
+                self.servers.workers[index].kill()
+                self.restart(index)
+        finally:
+            stop.set()
+            for thread in clients:
+                thread.join()
+        moved = self.router.metric("facet_failovers_total") or 0
+        gaps_s = sorted(worst_gaps_s)
+        print(f"{len(gaps_s)} streams, {moved:.0f} of their answers went on elsewhere; longest "
+              f"silence of a stream: median {1000 * gaps_s[len(gaps_s) // 2]:.0f} ms, p99 "
+              f"{1000 * gaps_s[len(gaps_s) * 99 // 100]:.0f} ms, most {1000 * gaps_s[-1]:.0f} ms")
+        self.assertEqual(wrong[:1], [])
+        self.assertGreater(moved, 0)
+        self.assertEqual(self.router.metric("facet_failovers_total", exact="false"), None)
