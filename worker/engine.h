@@ -12,11 +12,14 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "model/grammar.h"
 #include "proto/page_key.h"
 #include "proto/worker.pb.h"
 #include "worker/batch.h"
 #include "worker/draft_policy.h"
 #include "worker/drafter.h"
+#include "worker/grammar_masks.h"
+#include "worker/grammar_queue.h"
 #include "worker/kv_cache.h"
 #include "worker/media_item.h"
 #include "worker/model_runner.h"
@@ -58,9 +61,10 @@ struct EngineOptions {
 struct EngineParts {
   ModelRunner* runner = nullptr;
   KvCache* cache = nullptr;
-  Drafter* drafter = nullptr;     // null: each step gives one token
-  HostTier* host_tier = nullptr;  // null: pages that leave the device are gone
-  DiskTier* disk_tier = nullptr;  // null, or behind a host tier
+  Drafter* drafter = nullptr;                   // null: each step gives one token
+  HostTier* host_tier = nullptr;                // null: pages that leave the device are gone
+  DiskTier* disk_tier = nullptr;                // null, or behind a host tier
+  GrammarCompiler* grammar_compiler = nullptr;  // null: requests with grammars are refused
 };
 
 // Runs requests by continuous batching: one thread takes what came in, plans a step, computes it,
@@ -110,6 +114,9 @@ class Engine {
 
   absl::Status Validate(const v1::GenerateRequest& request) const;
 
+  // Wakes the engine's thread: what it waits for may be there. By any thread.
+  void OnHelperDone() ABSL_LOCKS_EXCLUDED(mutex_);
+
   // --- The engine's thread. ---
   void Loop();
   // Waits while there is nothing to do. False: stop.
@@ -119,6 +126,9 @@ class Engine {
   void EndCancelledAndLate();
   void SortWaiting();
   void Step();
+  // Gives the matchers that are compiled to those that wait for them, and ends the requests whose
+  // grammars are wrong.
+  void TakeGrammars();
   // Begins to fetch what those that wait have on disk; they are deferred until it is there.
   void FetchFromDisk();
   SchedulerSnapshot Snapshot() const;
@@ -143,8 +153,13 @@ class Engine {
   // Chooses tokens from `rows` rows of logits: the one after the newest token, then one after each
   // draft, as long as the drafts are what was chosen. Gives back how many.
   int Accept(Sequence& sequence, absl::Span<const float> logits, int rows);
-  // Chooses one; gives back why it is the last, if it is. ERROR: none was chosen.
-  v1::FinishReason AppendToken(Sequence& sequence, absl::Span<const float> logits);
+  // Chooses one that `mask` allows; gives back why it is the last, if it is. ERROR: none was
+  // chosen.
+  v1::FinishReason AppendToken(Sequence& sequence, absl::Span<const float> logits,
+                               absl::Span<uint32_t> mask);
+  // The id for AppendToken. Clears bits of `mask`.
+  absl::StatusOr<int32_t> Choose(Sequence& sequence, absl::Span<const float> logits,
+                                 absl::Span<uint32_t> mask);
   int TokensLeft(const Sequence& sequence) const;
   // Guesses the next tokens of sequences that just got one, from the output row it came from.
   void Draft(absl::Span<Sequence* const> sequences, absl::Span<const int> state_rows,
@@ -159,6 +174,9 @@ class Engine {
   KvCache& cache_;
   Drafter* const drafter_;  // or null
   TieredCache tiers_;
+  const int mask_words_;
+  GrammarMasks grammar_masks_;
+  std::unique_ptr<GrammarQueue> grammars_;  // null: requests with grammars are refused
   std::thread thread_;
 
   absl::Mutex mutex_;
@@ -168,8 +186,8 @@ class Engine {
   int waiting_count_ ABSL_GUARDED_BY(mutex_) = 0;  // arrivals_ and waiting_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  // The disk read or wrote something, or there is more to hand to it.
-  bool tiers_have_work_ ABSL_GUARDED_BY(mutex_) = false;
+  // The disk read or wrote something, or there is more to hand to it; or a grammar is compiled.
+  bool helpers_have_work_ ABSL_GUARDED_BY(mutex_) = false;
 
   // The engine's thread alone.
   std::deque<std::unique_ptr<Sequence>> running_;  // by priority, then admission
