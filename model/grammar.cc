@@ -65,17 +65,18 @@ bool HasText(const Vocabulary& vocabulary, int id) {
   return !vocabulary.IsSpecial(id) && vocabulary.type(id) != PieceType::kUnused;
 }
 
-// One of `sample` pieces keeps its text, none if that is 0; the others are as if they did not
-// exist. Ids without text of their own (control and user-defined pieces) get one that is no UTF-8,
-// so that Token() and ExcludeToken() alone match them.
+// Ids without text of their own (control and user-defined pieces) get one that is no UTF-8, so that
+// Token() and ExcludeToken() alone match them. With sample 0 all ids do, for matchers that are
+// given text as strings; otherwise one of `sample` pieces keeps its text, and the others are as if
+// they did not exist.
 xgrammar::TokenizerInfo TokenizerOf(const Vocabulary& vocabulary, int sample) {
   std::vector<std::string> texts;
   texts.reserve(vocabulary.size());
   for (int id = 0; id < vocabulary.size(); ++id) {
-    if (!HasText(vocabulary, id)) {
+    if (sample == 0 || !HasText(vocabulary, id)) {
       texts.push_back(absl::StrCat("\xFF", id));
     } else {
-      texts.emplace_back(sample != 0 && id % sample == 0 ? vocabulary.text(id) : "");
+      texts.emplace_back(id % sample == 0 ? vocabulary.text(id) : "");
     }
   }
   return xgrammar::TokenizerInfo(texts, xgrammar::VocabType::RAW, vocabulary.size(),
@@ -148,14 +149,13 @@ class XGrammarChecker final : public GrammarChecker {
 struct SortedTexts {
   explicit SortedTexts(std::shared_ptr<const Vocabulary> shared) : vocabulary(std::move(shared)) {
     for (int id = 0; id < vocabulary->size(); ++id) {
-      (HasText(*vocabulary, id) ? ids : special_ids).push_back(id);
+      if (HasText(*vocabulary, id)) ids.push_back(id);
     }
     std::sort(ids.begin(), ids.end(),
               [&](int a, int b) { return vocabulary->text(a) < vocabulary->text(b); });
   }
   const std::shared_ptr<const Vocabulary> vocabulary;
   std::vector<int> ids;
-  std::vector<int> special_ids;
 };
 
 class XGrammarMatcher final : public GrammarMatcher {
@@ -168,7 +168,7 @@ class XGrammarMatcher final : public GrammarMatcher {
     const size_t words = masks.size() / (drafts.size() + 1);
     int count = 0;
     for (;; ++count) {
-      FillWide(masks.subspan(count * words, words));
+      Fill(wide_, masks.subspan(count * words, words));
       if (static_cast<size_t>(count) == drafts.size() || wide_.IsTerminated() ||
           !IsPiece(drafts[count]) || !wide_.AcceptToken(drafts[count]) || wide_.IsTerminated()) {
         break;
@@ -180,13 +180,8 @@ class XGrammarMatcher final : public GrammarMatcher {
   }
 
   void FillExactMask(absl::Span<uint32_t> mask) override {
-    std::fill(mask.begin(), mask.end(), 0);
     const auto allow = [&](int id) { mask[id / 32] |= uint32_t{1} << (id % 32); };
-    for (const int id : texts_->special_ids) {
-      if (!exact_.AcceptToken(id)) continue;
-      exact_.Rollback();
-      allow(id);
-    }
+    Fill(exact_, mask);  // of what the grammar has as tokens
     // Bytes that are accepted stay so for the next piece, as far as it begins with them.
     std::string accepted;
     absl::string_view refused;  // no piece that begins with this fits
@@ -214,9 +209,10 @@ class XGrammarMatcher final : public GrammarMatcher {
   bool Accept(int32_t id) override {
     const Vocabulary& vocabulary = *texts_->vocabulary;
     if (!IsPiece(id)) return false;
-    const bool fits = HasText(vocabulary, id)
-                          ? exact_.AcceptString(std::string(vocabulary.text(id)))
-                          : exact_.AcceptToken(id);
+    // As text where the grammar has text, and as a token where it has tokens.
+    const bool fits =
+        (HasText(vocabulary, id) && exact_.AcceptString(std::string(vocabulary.text(id)))) ||
+        exact_.AcceptToken(id);
     if (!fits) return false;
     if (wide_.AcceptToken(id)) return true;
     exact_.Rollback();
@@ -228,13 +224,13 @@ class XGrammarMatcher final : public GrammarMatcher {
  private:
   bool IsPiece(int32_t id) const { return id >= 0 && id < texts_->vocabulary->size(); }
 
-  void FillWide(absl::Span<uint32_t> mask) {
-    // XGrammar takes no more than the words of its vocabulary.
+  // XGrammar takes no more than the words of its vocabulary.
+  void Fill(xgrammar::GrammarMatcher& matcher, absl::Span<uint32_t> mask) {
     const size_t words = (texts_->vocabulary->size() + 31) / 32;
     std::fill(mask.begin() + static_cast<int64_t>(words), mask.end(), 0);
     int64_t shape[] = {static_cast<int64_t>(words)};
     DLTensor tensor = {mask.data(), {kDLCPU, 0}, 1, {kDLInt, 32, 1}, shape, nullptr, 0};
-    wide_.FillNextTokenBitmask(&tensor);
+    matcher.FillNextTokenBitmask(&tensor);
   }
 
   xgrammar::GrammarMatcher wide_;   // of the grammar without counts, whose masks are cheap

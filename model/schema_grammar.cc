@@ -766,8 +766,12 @@ std::string SchemaGrammar::Key(absl::string_view name) const {
 }
 
 std::string SchemaGrammar::Literal(const json::value& value) const {
-  if (json_) return EbnfString(json::serialize(value));
-  if (value.is_string()) return Quoted(EbnfString(View(value.get_string())));
+  // 15 digits are exact, whereas Boost's parser of JSON is off by a last bit here and there.
+  if (value.is_double()) return EbnfString(absl::StrFormat("%.15g", value.get_double()));
+  if (value.is_string()) {
+    return json_ ? EbnfString(json::serialize(value))
+                 : Quoted(EbnfString(View(value.get_string())));
+  }
   std::vector<std::string> parts;
   if (value.is_array()) {
     for (const json::value& item : value.get_array()) parts.push_back(Literal(item));
@@ -775,7 +779,7 @@ std::string SchemaGrammar::Literal(const json::value& value) const {
   }
   if (value.is_object()) {
     for (const auto& [key, item] : value.get_object()) {
-      parts.push_back(absl::StrCat(Key(absl::string_view(key.data(), key.size())), Literal(item)));
+      parts.push_back(absl::StrCat(Key({key.data(), key.size()}), Literal(item)));
     }
     return absl::StrCat(R"("{" )", absl::StrJoin(parts, R"( "," )"), R"( "}")");
   }

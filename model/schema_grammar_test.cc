@@ -127,6 +127,8 @@ TEST(SchemaGrammarTest, AcceptsWhatIsValidAlone) {
        {R"({"enum": ["a\"b", 1, null, {"k": [true]}]})",
         {R"("a\"b")", "1", "null", R"({"k":[true]})"},
         {R"("a")", "2"}},
+       {R"({"enum": [-1.5, 5.56, [0.1]]})", {"-1.5", "5.56", "[0.1]"}, {"5.6"}},
+       {R"({"type": "number", "minimum": 5.56})", {"5.56", "6"}, {"5.55"}},
        {R"({"type": "string", "enum": ["a", 1]})", {R"("a")"}, {"1"}},
        {R"({"const": "the"})", {R"("the")"}, {R"("th")"}},
        {R"({"type": ["string", "null"], "maxLength": 1})", {"null", R"("x")"}, {R"("xy")", "1"}},
