@@ -57,7 +57,7 @@ class GrammarChecker {
 };
 
 // Compiles grammars for one vocabulary. Safe to use from any thread; compiling takes milliseconds
-// and up to a second of the caller's thread. Keeps the compiled grammars that were used last, up to
+// and up to a few seconds of the caller's thread. Keeps the compiled grammars that were used last, up to
 // a bound in memory, so that a grammar that comes again costs nothing.
 class GrammarCompiler {
  public:

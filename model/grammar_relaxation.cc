@@ -16,6 +16,12 @@ bool IsDigits(absl::string_view element) {
           element.substr(1).find_first_not_of("0123456789abcdefABCDEF-]") == element.npos);
 }
 
+bool IsName(absl::string_view element) {
+  return !element.empty() && std::all_of(element.begin(), element.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_';
+  });
+}
+
 bool IsCount(absl::string_view text) { return text.find_first_not_of("0123456789, ") == text.npos; }
 
 // Neither number of a count has more than two digits.
@@ -26,6 +32,11 @@ bool IsSmall(absl::string_view count) {
     if (digits > 2) return false;
   }
   return true;
+}
+
+// Whether `whole` has a rule for any number of the rule `element`.
+bool HasMany(absl::string_view whole, absl::string_view element) {
+  return IsName(element) && absl::StrContains(whole, absl::StrCat("\n", element, "_many ::= "));
 }
 
 // The end of what begins at `at` and runs up to the next `last` that has no backslash before it.
@@ -42,16 +53,22 @@ size_t EndOfBracket(absl::string_view text, size_t at, char last) {
 
 // Copies elements and relaxes the counts after them, in a rule or in a regular expression.
 std::string Relax(absl::string_view text, bool in_regex) {
+  const absl::string_view whole = text;
   std::string relaxed;
   absl::string_view element;  // the last one that was copied
   for (size_t at = 0, end; at < text.size(); at = end) {
     const char c = text[at];
     end = at + 1;
+    while (!in_regex && end < text.size() && IsName(text.substr(at, end + 1 - at))) ++end;
     if (c == '{') {
       const size_t close = std::min(text.find('}', at), text.size());
       const absl::string_view count = text.substr(at + 1, close - at - 1);
       if (close < text.size() && IsCount(count) && !(IsDigits(element) && IsSmall(count))) {
-        relaxed += count.find_first_not_of("0 ") == count.find(',') ? '*' : '+';
+        if (HasMany(whole, element)) {
+          relaxed += "_many";
+        } else {
+          relaxed += count.find_first_not_of("0 ") == count.find(',') ? '*' : '+';
+        }
         end = close + 1;
         continue;
       }

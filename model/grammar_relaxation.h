@@ -11,6 +11,9 @@ namespace facet {
 // rules and in Regex("...") alike. Counted repeats of wide classes make masks of a large vocabulary
 // dear: each count has one of its own, at 40 to 100 ms. Counts of up to 99 digits stay,
 // since few tokens have digits.
+//
+// Where a rule x is counted and the grammar has a rule x_many, at the beginning of a line, that one
+// stands for it: it must accept any number of x, and may be written so that its masks are cheap.
 std::string RelaxCounts(absl::string_view ebnf);
 
 }  // namespace facet

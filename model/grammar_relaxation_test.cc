@@ -11,6 +11,12 @@ TEST(GrammarRelaxationTest, RelaxesCountsOfRules) {
             R"(root ::= [a-z]+ x* (y | z)+ "a"+ b*)");
 }
 
+// Given a rule for many of another, expect it for counts of that one alone.
+TEST(GrammarRelaxationTest, TakesTheRuleForMany) {
+  EXPECT_EQ(RelaxCounts("root ::= x{2,3} xx{2} x {4}\nx_many ::= [a]*\n"),
+            "root ::= x_many xx+ x +\nx_many ::= [a]*\n");
+}
+
 // What is no count stays: braces in strings, classes, comments, and counts of digits.
 TEST(GrammarRelaxationTest, KeepsTextAndCountsOfDigits) {
   for (const char* ebnf :

@@ -28,9 +28,12 @@ constexpr int64_t kCountMax = 100'000;
 // Of `multipleOf` within bounds: how many values may be listed.
 constexpr int64_t kMultiplesMax = 1000;
 
-// One character of a JSON string, and the end of one. No half of a surrogate pair: it is no text.
-constexpr char kJsonCharacter[] =
-    R"(([^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}))))";
+// What follows a backslash in a JSON string. No half of a surrogate pair: it is no text.
+constexpr char kJsonEscape[] =
+    R"((["\\/bfnrt] | "u" ([0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2})))";
+constexpr char kJsonPlain[] = R"([^"\\\x00-\x1f])";
+// A character of a JSON string, for strings of a length; and any number of them, for masks.
+constexpr char kJsonCharacter[] = "facet_character";
 constexpr char kRawCharacter[] = R"([\u0001-\U0010ffff])";
 
 // Assertions that the grammar does not enforce.
@@ -237,6 +240,11 @@ absl::StatusOr<std::string> SchemaGrammar::Add(const json::value& schema, const 
 
 std::string SchemaGrammar::Rules() const {
   std::string text;
+  if (counts_characters_) {
+    absl::StrAppend(&text, kJsonCharacter, " ::= ", kJsonPlain, R"( | "\\" )", kJsonEscape, "\n",
+                    kJsonCharacter, "_many ::= ", kJsonPlain, R"(* ("" | "\\" )", kJsonEscape, " ",
+                    kJsonCharacter, "_many)\n");
+  }
   for (size_t i = 0; i < rules_.size(); ++i) {
     if (!rules_[i].possible) continue;
     absl::StrAppend(&text, Name(static_cast<int>(i)), " ::= ",
@@ -628,6 +636,7 @@ absl::Status SchemaGrammar::FillString(const Place& place, int rule) {
   rules_[rule].choices.push_back(
       {Quoted(absl::StrCat(json_ ? kJsonCharacter : kRawCharacter, Times(least.value_or(0), most))),
        {}});
+  counts_characters_ |= json_;
   return absl::OkStatus();
 }
 
@@ -737,9 +746,7 @@ std::vector<SchemaGrammar::Choice> SchemaGrammar::MakeAnyString() {
   if (!json_) return {{absl::StrCat(quote_, " ", kRawCharacter, "* ", quote_), {}}};
   const int body = NewRule();
   rules_[body].choices.push_back(
-      {absl::StrCat(R"([^"\\\x00-\x1f]* ("\"" | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] )",
-                    R"([0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2})) )", Name(body), ")"),
-       {}});
+      {absl::StrCat(kJsonPlain, R"(* ("\"" | "\\" )", kJsonEscape, " ", Name(body), ")"), {}});
   return {{absl::StrCat(R"("\"" )", Name(body)), {body}}};
 }
 

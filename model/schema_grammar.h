@@ -96,6 +96,7 @@ class SchemaGrammar {
   const boost::json::value* root_ = nullptr;  // that references point into
   std::string root_path_;
   std::vector<Rule> rules_;
+  bool counts_characters_ = false;  // some string has a length
   // The rules of schemas that were seen, so that recursion comes back to them.
   absl::flat_hash_map<const boost::json::value*, int> rule_of_;
   std::map<std::string, int> shared_;
