@@ -5,6 +5,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/json.hpp>
 #include <boost/json/object.hpp>
 #include <memory>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "router/generation.h"
 #include "router/json_fields.h"
 #include "router/openai_request.h"
+#include "router/structured_output.h"
 
 namespace facet {
 namespace {
@@ -57,6 +59,20 @@ absl::StatusOr<SamplingOptions> ReadSampling(const v1::Sampling& sampling) {
   return options;
 }
 
+// As if they had come in a JSON body.
+absl::Status ReadStructuredOutputs(const v1::StructuredOutputs& message,
+                                   StructuredOutput& structure) {
+  boost::json::object named;
+  if (!message.json().empty()) named["json"] = message.json();
+  if (!message.regex().empty()) named["regex"] = message.regex();
+  if (!message.grammar().empty()) named["grammar"] = message.grammar();
+  if (!message.choice().empty()) {
+    named["choice"] = boost::json::array(message.choice().begin(), message.choice().end());
+  }
+  const boost::json::object body = {{"structured_outputs", std::move(named)}};
+  return ParseStructuredOutput(JsonFields(body, ""), structure);
+}
+
 absl::StatusOr<GenerationRequest> ReadRequest(const v1::GenerateTextRequest& message) {
   GenerationRequest request;
   switch (message.prompt_case()) {
@@ -88,6 +104,7 @@ absl::StatusOr<GenerationRequest> ReadRequest(const v1::GenerateTextRequest& mes
   }
   if (request.choices_per_prompt != 1) return InvalidParam("n", "`n` must be 1 over gRPC.");
   request.deadline_ms = message.deadline_ms();
+  RETURN_IF_ERROR(ReadStructuredOutputs(message.structured_outputs(), request.structure));
   return request;
 }
 

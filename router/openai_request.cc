@@ -12,6 +12,7 @@
 #include "router/api_error.h"
 #include "router/json_fields.h"
 #include "router/media_parts.h"
+#include "router/structured_output.h"
 
 namespace facet {
 namespace {
@@ -117,24 +118,12 @@ absl::Status ParseStreamOptions(const JsonFields& fields, GenerationRequest& req
   return option_fields.Bool("continuous_usage_stats", &request.continuous_usage);
 }
 
-// Accepting it in silence would give answers that break the client's schema.
-absl::Status RefuseStructuredOutput(const JsonFields& fields) {
-  ASSIGN_OR_RETURN(const json::object* format, fields.Object("response_format"));
-  if (format == nullptr) return absl::OkStatus();
-  std::string type;
-  const JsonFields format_fields(*format, "response_format.");
-  RETURN_IF_ERROR(format_fields.String("type", &type));
-  if (type == "text") return absl::OkStatus();
-  return InvalidParam("response_format", "This server has no structured output: use type `text`.",
-                      "unsupported_value");
-}
-
 absl::Status ParseCommon(const JsonFields& fields, GenerationRequest& request) {
   RETURN_IF_ERROR(fields.String("model", &request.model));
   RETURN_IF_ERROR(ParseSampling(fields, request.sampling));
   RETURN_IF_ERROR(ParseStop(fields, request.stop));
   RETURN_IF_ERROR(ParseStreamOptions(fields, request));
-  RETURN_IF_ERROR(RefuseStructuredOutput(fields));
+  RETURN_IF_ERROR(ParseStructuredOutput(fields, request.structure));
   RETURN_IF_ERROR(fields.Bool("ignore_eos", &request.ignore_eos));
   std::optional<int64_t> choices, tokens_max;
   RETURN_IF_ERROR(fields.Integer("n", 1, kChoicesMax, &choices));
@@ -306,18 +295,7 @@ absl::Status ParseTools(json::object& body, GenerationRequest& request) {
   for (size_t i = 0; i < count; ++i) {
     RETURN_IF_ERROR(CheckTool((*tools)[i], absl::StrCat("tools[", i, "]")));
   }
-  bool call_tools = count > 0;
-  if (const json::value* choice = fields.Find("tool_choice"); choice != nullptr) {
-    const bool none = choice->is_string() && choice->get_string() == "none";
-    const bool automatic = choice->is_string() && choice->get_string() == "auto";
-    if (!none && !automatic) {
-      return InvalidParam("tool_choice",
-                          "`tool_choice` must be \"auto\" or \"none\"; this server cannot force a "
-                          "call yet.",
-                          "unsupported_value");
-    }
-    if (none) call_tools = false;
-  }
+  ASSIGN_OR_RETURN(const bool call_tools, ParseToolChoice(fields, request.structure));
   if (!call_tools) body.erase("tools");
   request.parse_tool_calls = call_tools;
   return absl::OkStatus();

@@ -12,6 +12,7 @@
 #include "model/detokenizer.h"
 #include "router/api_error.h"
 #include "router/media_prompt.h"
+#include "router/structured_output.h"
 
 namespace facet {
 namespace {
@@ -187,6 +188,8 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
       const std::vector<int>& stop = model.vocabulary->stop_ids();
       choice.request.mutable_stop_tokens()->Add(stop.begin(), stop.end());
     }
+    ASSIGN_OR_RETURN(*choice.request.mutable_grammar(),
+                     BuildGrammar(model, request, prompt, built.starts_in_channel));
     choice.request.set_tokens_max(tokens_max);
     choice.request.set_deadline_ms(request.deadline_ms);
     choice.request.set_request_id(request.request_id);

@@ -40,6 +40,24 @@ using ChatPrompt = std::shared_ptr<const boost::json::object>;
 // Text as it is (no template), or ids.
 using Prompt = std::variant<ChatPrompt, std::string, std::vector<int>>;
 
+// What an answer must look like, as a client asked for it.
+struct StructuredOutput {
+  enum class Kind { kNone, kJsonSchema, kRegex, kChoice, kGrammar };
+  Kind kind = Kind::kNone;
+  std::string field;                                 // That asked for it: errors name it.
+  std::shared_ptr<const boost::json::value> schema;  // Shared by copies of the request.
+  std::string text;                                  // A regular expression or a grammar.
+  std::vector<std::string> choices;
+
+  // A list as `tools` is: those that must be called, or may be instead of the kind above. Shared by
+  // copies of the request; null: none.
+  std::shared_ptr<const boost::json::value> tools;
+  bool must_call = false;
+  bool one_call_at_most = false;
+
+  bool constrains() const { return kind != Kind::kNone || must_call || one_call_at_most; }
+};
+
 struct GenerationRequest {
   std::string request_id;
   const char* endpoint = "";  // The label in metrics: "chat", "completions" or "grpc".
@@ -55,6 +73,7 @@ struct GenerationRequest {
   std::optional<uint32_t> tokens_max;  // None: what the context leaves room for.
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  StructuredOutput structure;
   uint32_t deadline_ms = 0;  // From receipt; 0: none.
 
   // How the answer is shaped.

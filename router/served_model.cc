@@ -42,6 +42,9 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   model->created_s = now_s;
   ASSIGN_OR_RETURN(model->vocabulary, Vocabulary::FromMetadata(header.metadata));
   model->tokenizer = std::make_unique<const Tokenizer>(model->vocabulary);
+  absl::StatusOr<std::unique_ptr<GrammarChecker>> checker =
+      GrammarChecker::Make(*model->vocabulary);
+  if (checker.ok()) model->grammar_checker = *std::move(checker);
   model->context_tokens_max = description.context_tokens_max();
   model->page_tokens = description.page_tokens();
   model->media = description.media();

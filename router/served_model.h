@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "model/grammar.h"
 #include "model/tokenizer.h"
 #include "model/vocabulary.h"
 #include "proto/worker.pb.h"
@@ -20,6 +21,7 @@ struct ServedModel {
   int64_t created_s = 0;  // When the router learned of it; /v1/models tells it.
   std::shared_ptr<const Vocabulary> vocabulary;  // Shared with the tokenizer and all streams.
   std::unique_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<GrammarChecker> grammar_checker;  // Null in a build without grammars.
   uint32_t context_tokens_max = 0;
   uint32_t page_tokens = 0;
   v1::MediaSupport media;  // What may stand in a prompt beside text.

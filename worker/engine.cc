@@ -29,6 +29,10 @@ struct Engine::Sequence {
   std::vector<bool> media_asked;       // of each of `media`, whether its data were asked for
   std::vector<uint32_t> media_to_ask;  // in the step that runs
   std::vector<int32_t> drafts;         // guesses at what follows `tokens`
+  // With a grammar: first it is compiled, shared with the queue; then it follows `tokens`.
+  std::shared_ptr<PendingGrammar> pending_grammar;
+  std::unique_ptr<GrammarMatcher> grammar;
+  std::vector<uint32_t> masks;  // of this step's output rows
   bool ended = false;
   PageTables pages;
   int sliding_first = 0;      // logical sliding pages below this one are given back
@@ -67,6 +71,8 @@ constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_p
 constexpr int64_t kWriteBehindBytes = int64_t{16} << 20;
 // How long a step that had nothing to run waits for the disk; deadlines are seen to as often.
 constexpr absl::Duration kStallInterval = absl::Milliseconds(10);
+// How many ids that a mask allows may be refused by the grammar before the exact mask is computed.
+constexpr int kRefusalsMax = 32;
 
 absl::Status CheckIds(absl::string_view field, const google::protobuf::RepeatedField<uint32_t>& ids,
                       int vocab_size) {
@@ -127,12 +133,17 @@ Engine::Engine(const EngineOptions& options, const EngineParts& parts)
       runner_(*parts.runner),
       cache_(*parts.cache),
       drafter_(parts.drafter),
-      tiers_(parts.cache, parts.host_tier, parts.disk_tier, options.clock) {
+      tiers_(parts.cache, parts.host_tier, parts.disk_tier, options.clock),
+      mask_words_((options.vocab_size + 31) / 32),
+      grammar_masks_(mask_words_) {
   CHECK_GE(runner_.options().rows_max, options_.step_tokens_max);
   CHECK_GE(runner_.options().output_rows_max, options_.running_requests_max);
   CHECK_LE(options_.context_tokens_max, cache_.plan().context_tokens_max);
   CHECK_GT(options_.vocab_size, 0);
   CHECK(drafter_ == nullptr || drafter_->options().rows_max >= options_.running_requests_max);
+  if (parts.grammar_compiler == nullptr) return;
+  CHECK_GE(mask_words_, parts.grammar_compiler->mask_words());
+  grammars_ = std::make_unique<GrammarQueue>(parts.grammar_compiler, [this] { OnHelperDone(); });
 }
 
 Engine::~Engine() {
@@ -141,15 +152,18 @@ Engine::~Engine() {
     stopping_ = true;
   }
   if (thread_.joinable()) thread_.join();
+  grammars_ = nullptr;
   tiers_.BlockingStop(options_.disk_flush_timeout);
 }
 
 void Engine::Start() {
-  tiers_.Start([this] {
-    absl::MutexLock lock(&mutex_);
-    tiers_have_work_ = true;
-  });
+  tiers_.Start([this] { OnHelperDone(); });
   thread_ = std::thread([this] { Loop(); });
+}
+
+void Engine::OnHelperDone() {
+  absl::MutexLock lock(&mutex_);
+  helpers_have_work_ = true;
 }
 
 absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
@@ -197,6 +211,12 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
   if (request.has_prompt_logprobs() && request.media_size() + resumed > 0) {
     return absl::InvalidArgumentError("prompt_logprobs goes with neither media nor resume_from");
   }
+  if (!request.grammar().empty() && grammars_ == nullptr) {
+    return absl::InvalidArgumentError("grammar: this worker has no structured output");
+  }
+  if (!request.grammar().empty() && request.stop_tokens().empty()) {
+    return absl::InvalidArgumentError("stop_tokens is empty, so no answer of the grammar can end");
+  }
   RETURN_IF_ERROR(CheckMedia(request.media(), request.prompt_tokens_size(), options_.media));
   return ValidateSampling(request.sampling(), options_.vocab_size);
 }
@@ -237,6 +257,12 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   if (waiting_count_ >= options_.waiting_requests_max) {
     return absl::ResourceExhaustedError(
         absl::StrCat(waiting_count_, " requests wait already, the most this worker holds"));
+  }
+  if (!sequence->request.grammar().empty()) {
+    const v1::GenerateRequest& taken = sequence->request;
+    sequence->pending_grammar =
+        grammars_->Add(taken.grammar(), {taken.stop_tokens().begin(), taken.stop_tokens().end()},
+                       {taken.resume_from().begin(), taken.resume_from().end()});
   }
   ++waiting_count_;
   ++unfinished_;
@@ -291,11 +317,11 @@ void Engine::RunOneStep() {
   PublishLoad();
   if (!tiers_.WriteBehind(kWriteBehindBytes)) return;
   absl::MutexLock lock(&mutex_);
-  tiers_have_work_ = true;
+  helpers_have_work_ = true;
 }
 
 bool Engine::HasWork() const {
-  return stopping_ || tiers_have_work_ || !arrivals_.empty() || !cancellations_.empty() ||
+  return stopping_ || helpers_have_work_ || !arrivals_.empty() || !cancellations_.empty() ||
          !media_arrivals_.empty() || (!stalled_ && (!running_.empty() || !waiting_.empty())) ||
          draining_ != announced_drain_;
 }
@@ -304,7 +330,7 @@ bool Engine::WaitForWork() {
   absl::MutexLock lock(&mutex_);
   const absl::Duration timeout = stalled_ ? kStallInterval : absl::InfiniteDuration();
   mutex_.AwaitWithTimeout(absl::Condition(this, &Engine::HasWork), timeout);
-  tiers_have_work_ = false;
+  helpers_have_work_ = false;
   return !stopping_;
 }
 
@@ -380,6 +406,22 @@ absl::Span<const PageKey> Engine::PrefixKeys(const Sequence& sequence) {
   return absl::MakeSpan(sequence.keys).subspan(0, std::min(sequence.keys.size(), pages));
 }
 
+void Engine::TakeGrammars() {
+  for (const auto& sequence : waiting_) {
+    if (sequence->pending_grammar == nullptr || !sequence->pending_grammar->done()) continue;
+    absl::StatusOr<std::unique_ptr<GrammarMatcher>> grammar = sequence->pending_grammar->Take();
+    sequence->pending_grammar = nullptr;
+    if (grammar.ok()) {
+      sequence->grammar = *std::move(grammar);
+    } else {
+      sequence->reply.set_error(std::string(grammar.status().message()));
+      sequence->reply.set_error_kind(v1::ERROR_KIND_INVALID_ARGUMENT);
+      Finish(*sequence, v1::FINISH_REASON_ERROR);
+    }
+  }
+  RemoveEnded();
+}
+
 void Engine::FetchFromDisk() {
   for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
     Sequence& sequence = *waiting_[i];
@@ -432,7 +474,7 @@ SchedulerSnapshot Engine::Snapshot() {
     const TieredCache::Match match = tiers_.Find(keys);
     // What another computes need not be asked for, so that is looked at first.
     const bool deferred =
-        !tiers_.FetchDone(sequence.fetch_ticket) ||
+        sequence.pending_grammar != nullptr || !tiers_.FetchDone(sequence.fetch_ticket) ||
         (match.pages < static_cast<int>(keys.size()) && in_progress.contains(keys[match.pages])) ||
         AskForMedia(sequence, match.pages * kPageTokens);
     snapshot.sequences.push_back({.computed_len = match.pages * kPageTokens,
@@ -472,6 +514,7 @@ void Engine::AddStepTime(int rows, int prompt_rows, absl::Duration took) {
 
 void Engine::Step() {
   for (auto& sequence : running_) FreePagesBelowWindow(*sequence);
+  TakeGrammars();
   FetchFromDisk();
   const StepPlan plan = PlanStep(Snapshot(), Limits());
   std::vector<Sequence*> order;
@@ -552,12 +595,19 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
   Admit(plan, order);
   Batch batch;
   std::vector<int> outputs;  // output rows of each run
+  std::vector<GrammarMasks::Job> masks;
   for (const StepPlan::Run& run : plan.runs) {
-    outputs.push_back(AddToBatch(*order[run.sequence], run.tokens, batch));
+    Sequence& sequence = *order[run.sequence];
+    outputs.push_back(AddToBatch(sequence, run.tokens, batch));
+    if (outputs.back() > 0 && sequence.grammar != nullptr) {
+      masks.push_back({sequence.grammar.get(), sequence.drafts, &sequence.masks});
+    }
   }
+  grammar_masks_.Begin(std::move(masks));
   const absl::Time begin = options_.clock();
   const absl::Span<const float> logits = runner_.RunBlocking(batch);
   const absl::Duration computed = options_.clock() - begin;
+  grammar_masks_.BlockingFinish();
 
   std::vector<Sequence*> going_on;  // those that got a token and want more
   std::vector<int> state_rows;      // the output row that each one's newest token came from
@@ -669,8 +719,13 @@ int Engine::Accept(Sequence& sequence, absl::Span<const float> logits, int rows)
   v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;
   int accepted = 0;
   while (reason == v1::FINISH_REASON_UNSPECIFIED) {
+    const absl::Span<uint32_t> mask =
+        sequence.grammar == nullptr
+            ? absl::Span<uint32_t>()
+            : absl::MakeSpan(sequence.masks).subspan(int64_t{accepted} * mask_words_, mask_words_);
     reason = AppendToken(
-        sequence, logits.subspan(int64_t{accepted} * options_.vocab_size, options_.vocab_size));
+        sequence, logits.subspan(int64_t{accepted} * options_.vocab_size, options_.vocab_size),
+        mask);
     if (reason == v1::FINISH_REASON_ERROR) break;
     ++accepted;
     if (accepted == rows || sequence.tokens.back() != sequence.drafts[accepted - 1]) break;
@@ -699,10 +754,24 @@ void Engine::Score(Sequence& sequence, absl::Span<const float> logits) {
   }
 }
 
-v1::FinishReason Engine::AppendToken(Sequence& sequence, absl::Span<const float> logits) {
+absl::StatusOr<int32_t> Engine::Choose(Sequence& sequence, absl::Span<const float> logits,
+                                       absl::Span<uint32_t> mask) {
+  for (int refusals = 0;; ++refusals) {
+    const absl::StatusOr<int32_t> chosen =
+        Sample(logits, sequence.request.sampling(), {sequence.tokens, sequence.prompt_count},
+               options_.suppressed_ids, mask);
+    if (!chosen.ok() || sequence.grammar == nullptr || sequence.grammar->Accept(*chosen)) {
+      return chosen;
+    }
+    mask[*chosen / 32] &= ~(uint32_t{1} << (*chosen % 32));
+    if (refusals == kRefusalsMax) sequence.grammar->FillExactMask(mask);
+  }
+}
+
+v1::FinishReason Engine::AppendToken(Sequence& sequence, absl::Span<const float> logits,
+                                     absl::Span<uint32_t> mask) {
   const v1::Sampling& sampling = sequence.request.sampling();
-  const absl::StatusOr<int32_t> chosen =
-      Sample(logits, sampling, {sequence.tokens, sequence.prompt_count}, options_.suppressed_ids);
+  const absl::StatusOr<int32_t> chosen = Choose(sequence, logits, mask);
   if (!chosen.ok()) {
     sequence.reply.set_error(std::string(chosen.status().message()));
     sequence.reply.set_error_kind(v1::ERROR_KIND_INTERNAL);

@@ -14,11 +14,14 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "model/grammar.h"
 #include "proto/page_key.h"
 #include "proto/worker.pb.h"
 #include "worker/batch.h"
 #include "worker/draft_policy.h"
 #include "worker/drafter.h"
+#include "worker/grammar_masks.h"
+#include "worker/grammar_queue.h"
 #include "worker/kv_cache.h"
 #include "worker/media_item.h"
 #include "worker/model_runner.h"
@@ -61,9 +64,10 @@ struct EngineOptions {
 struct EngineParts {
   ModelRunner* runner = nullptr;
   KvCache* cache = nullptr;
-  Drafter* drafter = nullptr;     // null: each step gives one token
-  HostTier* host_tier = nullptr;  // null: pages that leave the device are gone
-  DiskTier* disk_tier = nullptr;  // null, or behind a host tier
+  Drafter* drafter = nullptr;                   // null: each step gives one token
+  HostTier* host_tier = nullptr;                // null: pages that leave the device are gone
+  DiskTier* disk_tier = nullptr;                // null, or behind a host tier
+  GrammarCompiler* grammar_compiler = nullptr;  // null: requests with grammars are refused
 };
 
 // Runs requests by continuous batching: one thread takes what came in, plans a step, computes it,
@@ -124,6 +128,9 @@ class Engine {
 
   absl::Status Validate(const v1::GenerateRequest& request) const;
 
+  // Wakes the engine's thread: what it waits for may be there. By any thread.
+  void OnHelperDone() ABSL_LOCKS_EXCLUDED(mutex_);
+
   // --- The engine's thread. ---
   void Loop();
   // Waits while there is nothing to do. False: stop.
@@ -133,6 +140,9 @@ class Engine {
   void EndCancelledAndLate();
   void SortWaiting();
   void Step();
+  // Gives the matchers that are compiled to those that wait for them, and ends the requests whose
+  // grammars are wrong.
+  void TakeGrammars();
   // Begins to fetch what those that wait have on disk; they are deferred until it is there.
   void FetchFromDisk();
   void TakeMedia(MediaArrival arrival);
@@ -163,8 +173,13 @@ class Engine {
   int Accept(Sequence& sequence, absl::Span<const float> logits, int rows);
   // Says how likely the next tokens of its prompt were, from one row of logits for each.
   void Score(Sequence& sequence, absl::Span<const float> logits);
-  // Chooses one; gives back why it is the last, if it is. ERROR: none was chosen.
-  v1::FinishReason AppendToken(Sequence& sequence, absl::Span<const float> logits);
+  // Chooses one that `mask` allows; gives back why it is the last, if it is. ERROR: none was
+  // chosen.
+  v1::FinishReason AppendToken(Sequence& sequence, absl::Span<const float> logits,
+                               absl::Span<uint32_t> mask);
+  // The id for AppendToken. Clears bits of `mask`.
+  absl::StatusOr<int32_t> Choose(Sequence& sequence, absl::Span<const float> logits,
+                                 absl::Span<uint32_t> mask);
   int TokensLeft(const Sequence& sequence) const;
   // Guesses the next tokens of sequences that just got one, from the output row it came from.
   void Draft(absl::Span<Sequence* const> sequences, absl::Span<const int> state_rows,
@@ -179,6 +194,9 @@ class Engine {
   KvCache& cache_;
   Drafter* const drafter_;  // or null
   TieredCache tiers_;
+  const int mask_words_;
+  GrammarMasks grammar_masks_;
+  std::unique_ptr<GrammarQueue> grammars_;  // null: requests with grammars are refused
   std::thread thread_;
 
   absl::Mutex mutex_;
@@ -189,8 +207,8 @@ class Engine {
   int waiting_count_ ABSL_GUARDED_BY(mutex_) = 0;  // arrivals_ and waiting_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  // The disk read or wrote something, or there is more to hand to it.
-  bool tiers_have_work_ ABSL_GUARDED_BY(mutex_) = false;
+  // The disk read or wrote something, or there is more to hand to it; or a grammar is compiled.
+  bool helpers_have_work_ ABSL_GUARDED_BY(mutex_) = false;
 
   // The engine's thread alone.
   std::deque<std::unique_ptr<Sequence>> running_;  // by priority, then admission

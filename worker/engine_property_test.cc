@@ -1,8 +1,8 @@
 // The law of serving under random schedules: arrivals, cancels, deadlines, priorities, shared
 // prefixes, preemptions, evictions, drafts, resumed answers, host memory and a disk that loses
-// pages, and restarts, under a virtual clock, with the engine's invariants checked after each step.
-// Each request must give the tokens of its lone run, or a beginning of them where it was cut short.
-// FACET_SCHEDULES sets how many schedules are run, FACET_SEED where they start.
+// pages, grammars, and restarts, under a virtual clock, with the engine's invariants checked after
+// each step. Each request must give the tokens of its lone run, or a beginning of them where it was
+// cut short. FACET_SCHEDULES sets how many schedules are run, FACET_SEED where they start.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +20,8 @@
 #include "absl/time/time.h"
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
+#include "model/grammar.h"
+#include "tests/fake_worker/small_model.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
@@ -73,6 +75,15 @@ struct Limits {
   bool clean_stop = true;  // otherwise what was not written to disk is lost
 };
 
+// Null without XGrammar.
+GrammarCompiler* Compiler() {
+  static GrammarCompiler* const compiler = [] {
+    auto made = GrammarCompiler::Make(testing::SmallVocabulary());
+    return made.ok() ? made->release() : nullptr;
+  }();
+  return compiler;
+}
+
 // A tiny random model and an engine that the test steps.
 class Stepped {
  public:
@@ -94,6 +105,7 @@ class Stepped {
     }
     EngineParts parts = PartsOf(*model_);
     parts.drafter = drafter.get();
+    parts.grammar_compiler = Compiler();
     engine = std::make_unique<Engine>(options, parts);
   }
 
@@ -144,6 +156,11 @@ std::vector<v1::GenerateRequest> MakeRequests() {
       request.mutable_sampling()->set_temperature(1.0f);
       request.mutable_sampling()->set_top_k(30);
       request.mutable_sampling()->set_seed(random());
+    }
+    if (i % 5 == 4 && Compiler() != nullptr) {
+      request.set_grammar(R"(root ::= "[" word ("," word){20,40} "]"
+word ::= "\"" [a-z]{2,5} "\"" | "the" | [0-9]{1,3})");
+      request.add_stop_tokens(1);
     }
     requests.push_back(request);
   }

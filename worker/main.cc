@@ -16,6 +16,7 @@
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "model/chat_template_revision.h"
+#include "model/grammar.h"
 #include "worker/describe.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
@@ -126,7 +127,15 @@ int Main() {
   WatchBoard board;
   const EngineOptions options = MakeEngineOptions(*model, &board);
   model->ObservePages([&board](const PageEvent& event) { board.PostPage(event); });
-  Engine engine(options, PartsOf(*model));
+  const auto grammar_compiler = GrammarCompiler::Make(model->vocabulary);
+  EngineParts parts = PartsOf(*model);
+  if (grammar_compiler.ok()) {
+    parts.grammar_compiler = grammar_compiler->get();
+  } else {
+    LogWarning("requests with grammars will be refused",
+               {{"reason", std::string(grammar_compiler.status().message())}});
+  }
+  Engine engine(options, parts);
   WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
                         &board);
 

@@ -225,7 +225,7 @@ class ErrorTest(unittest.TestCase):
                ("messages", [{"role": "user", "content": 5}], "messages[0].content"),
                ("messages", [{"role": "user"}], "messages[0].content"),
                ("tools", [{"type": "function"}], "tools[0].function"),
-               ("response_format", {"type": "json_object"}, "response_format")]
+               ("response_format", {"type": "xml"}, "response_format.type")]
         for field, value, param in bad:
             with self.subTest(field=field, value=value):
                 self.assert_bad_request(param, lambda: chat(extra_body={field: value}))
