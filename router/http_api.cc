@@ -16,6 +16,7 @@
 #include "router/messages_request.h"
 #include "router/openai_request.h"
 #include "router/openai_response.h"
+#include "router/openapi.h"
 #include "router/prompt_builder.h"
 #include "router/responses_request.h"
 #include "router/text_endpoints.h"
@@ -75,7 +76,8 @@ absl::StatusOr<json::value> DeleteResponse(ResponseStore& store, const std::stri
 
 }  // namespace
 
-// A route has one of the three. `answer` gets what stands behind `path` where that ends in a slash.
+// A route has one of `parse`, `answer` and `text`. `answer` gets what stands behind `path` where
+// that ends in a slash.
 struct HttpApi::Route {
   using Parse = absl::StatusOr<ApiCall> (*)(const std::string& body, ResponseStore& store);
   using Answer = absl::StatusOr<json::value> (*)(HttpApi& api, const HttpRequest& request,
@@ -85,7 +87,7 @@ struct HttpApi::Route {
   const char* endpoint = nullptr;  // The label in metrics, of those that generate.
   Parse parse = nullptr;
   Answer answer = nullptr;
-  bool metrics = false;
+  HttpResponse (*text)(const HttpApi& api) = nullptr;
   ErrorBodyFunction error_body = &ErrorBody;
 };
 
@@ -143,6 +145,10 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .answer = [](HttpApi& api, const HttpRequest& request,
                   const std::string&) { return Detokenize(api.pool_, request.body); }},
     {.method = "GET",
+     .path = "/tokenizer_info",
+     .answer = [](HttpApi& api, const HttpRequest&,
+                  const std::string&) { return TokenizerInfo(api.pool_); }},
+    {.method = "GET",
      .path = "/health",
      .answer = [](HttpApi&, const HttpRequest&, const std::string&) -> absl::StatusOr<json::value> {
        return json::object{{"status", "ok"}};
@@ -154,8 +160,23 @@ const HttpApi::Route HttpApi::kRoutes[] = {
        if (!api.pool_.ready()) return NotReady();
        return json::object{{"status", "ready"}};
      }},
-    {.method = "GET", .path = "/metrics", .metrics = true},
+    {.method = "GET",
+     .path = "/metrics",
+     .text =
+         [](const HttpApi& api) {
+           return HttpResponse{.content_type = kMetricsContentType,
+                               .body = api.metrics_.registry.Text()};
+         }},
+    {.method = "GET",
+     .path = "/openapi.json",
+     .text = [](const HttpApi&) { return HttpResponse{.body = std::string(OpenApiDocument())}; }},
 };
+
+std::vector<std::pair<std::string, std::string>> HttpApi::Routes() {
+  std::vector<std::pair<std::string, std::string>> routes;
+  for (const Route& route : kRoutes) routes.emplace_back(route.method, route.path);
+  return routes;
+}
 
 asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter& writer) {
   std::vector<absl::string_view> methods;
@@ -171,16 +192,12 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
       co_return co_await generate_.Answer(request, route.parse(request.body, responses_),
                                           route.endpoint, route.error_body, writer);
     }
-    HttpResponse response;
-    if (route.metrics) {
-      response.content_type = kMetricsContentType;
-      response.body = metrics_.registry.Text();
-      co_return co_await writer.Send(std::move(response));
-    }
+    if (route.text != nullptr) co_return co_await writer.Send(route.text(*this));
     const auto answer = route.answer(*this, request, request.path.substr(route.path.size()));
     if (!answer.ok()) {
       co_return co_await writer.Send(ErrorResponse(answer.status(), route.error_body));
     }
+    HttpResponse response;
     response.body = json::serialize(*answer);
     co_return co_await writer.Send(std::move(response));
   }

@@ -2,6 +2,9 @@
 #define FACET_ROUTER_HTTP_API_H_
 
 #include <boost/asio/awaitable.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "router/generation_endpoint.h"
 #include "router/http_server.h"
@@ -29,6 +32,9 @@ class HttpApi {
         metrics_(metrics),
         responses_(options.responses),
         generate_{pool, metrics, options.keep_alive_ms} {}
+
+  // The method and path of each route; a path that ends in a slash has a name behind it.
+  static std::vector<std::pair<std::string, std::string>> Routes();
 
   boost::asio::awaitable<void> Handle(const HttpRequest& request, ResponseWriter& writer);
 

@@ -15,6 +15,8 @@ namespace facet {
 // POST /tokenize and /detokenize, as vLLM has them.
 absl::StatusOr<boost::json::value> Tokenize(const WorkerPool& pool, absl::string_view body);
 absl::StatusOr<boost::json::value> Detokenize(const WorkerPool& pool, absl::string_view body);
+// GET /tokenizer_info, as vLLM has it: special tokens and the chat template.
+absl::StatusOr<boost::json::value> TokenizerInfo(const WorkerPool& pool);
 // POST /v1/messages/count_tokens.
 absl::StatusOr<boost::json::value> CountTokens(const WorkerPool& pool, absl::string_view body);
 
