@@ -67,7 +67,7 @@ class MessagesTest(unittest.TestCase):
 
     def test_errors_are_the_sdks_own(self):
         with self.assertRaises(anthropic.BadRequestError) as raised:
-            ask(temperature=3)
+            ask(extra_body={"temperature": 3})
         self.assertEqual(raised.exception.body["error"]["type"], "invalid_request_error")
         self.assertIn("`temperature`", raised.exception.body["error"]["message"])
         with self.assertRaises(anthropic.NotFoundError):

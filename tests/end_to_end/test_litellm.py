@@ -9,6 +9,7 @@ import litellm  # noqa: E402
 
 import scripted  # noqa: E402
 
+litellm.suppress_debug_info = True
 TOOLS = [{"type": "function", "function": {
     "name": scripted.TOOL, "description": scripted.DESCRIPTION, "parameters": scripted.SCHEMA}}]
 QUESTION = {"role": "user", "content": scripted.QUESTION}

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -15,6 +16,7 @@
 ABSL_FLAG(int, port, 0, "gRPC port; 0 lets the kernel pick one.");
 ABSL_FLAG(std::string, answer, "Hello, world.", "What every request is answered.");
 ABSL_FLAG(std::string, answer_after_tool, "", "The same after a tool's result; empty: --answer.");
+ABSL_FLAG(uint64_t, hold_after, 0, "Tokens after which every answer stands still; 0: never.");
 ABSL_FLAG(bool, once, false, "Answer once and stop, rather than repeat up to tokens_max.");
 
 namespace {
@@ -69,6 +71,9 @@ int main(int argc, char** argv) {
   if (!worker.ok()) {
     std::fprintf(stderr, "ERROR: %s\n", std::string(worker.status().message()).c_str());
     return 1;
+  }
+  if (const uint64_t tokens = absl::GetFlag(FLAGS_hold_after); tokens > 0) {
+    (*worker)->HoldAfter(tokens);
   }
   std::printf("{\"port\":%d}\n", (*worker)->port());
   std::fflush(stdout);
