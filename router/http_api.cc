@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "model/json.h"
 #include "router/api_error.h"
@@ -16,7 +17,6 @@
 #include "router/messages_request.h"
 #include "router/openai_request.h"
 #include "router/openai_response.h"
-#include "router/openapi.h"
 #include "router/prompt_builder.h"
 #include "router/responses_request.h"
 #include "router/text_endpoints.h"
@@ -178,6 +178,13 @@ std::vector<std::pair<std::string, std::string>> HttpApi::Routes() {
   return routes;
 }
 
+void HttpApi::LogUnknownFields(const HttpRequest& request) {
+  if (!IsLogged(LogLevel::kDebug)) return;
+  for (const std::string& field : known_fields_.TakeUnknown(request.path, request.body)) {
+    Log(LogLevel::kDebug, "unknown field ignored", {{"path", request.path}, {"field", field}});
+  }
+}
+
 asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter& writer) {
   std::vector<absl::string_view> methods;
   for (const Route& route : kRoutes) {
@@ -188,6 +195,7 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
     if (!fits) continue;
     methods.push_back(route.method);
     if (route.method != request.method) continue;
+    LogUnknownFields(request);
     if (route.parse != nullptr) {
       co_return co_await generate_.Answer(request, route.parse(request.body, responses_),
                                           route.endpoint, route.error_body, writer);

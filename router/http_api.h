@@ -8,7 +8,9 @@
 
 #include "router/generation_endpoint.h"
 #include "router/http_server.h"
+#include "router/known_fields.h"
 #include "router/metrics.h"
+#include "router/openapi.h"
 #include "router/response_store.h"
 #include "router/worker_pool.h"
 
@@ -31,7 +33,8 @@ class HttpApi {
       : pool_(pool),
         metrics_(metrics),
         responses_(options.responses),
-        generate_{pool, metrics, options.keep_alive_ms} {}
+        generate_{pool, metrics, options.keep_alive_ms},
+        known_fields_(OpenApiDocument()) {}
 
   // The method and path of each route; a path that ends in a slash has a name behind it.
   static std::vector<std::pair<std::string, std::string>> Routes();
@@ -40,12 +43,15 @@ class HttpApi {
 
  private:
   struct Route;
+  // At log level debug: what in the body has no effect.
+  void LogUnknownFields(const HttpRequest& request);
   static const Route kRoutes[];
 
   WorkerPool& pool_;
   RouterMetrics& metrics_;
   ResponseStore responses_;
   const GenerationEndpoint generate_;
+  KnownFields known_fields_;
 };
 
 }  // namespace facet

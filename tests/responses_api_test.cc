@@ -36,9 +36,6 @@ class ResponsesApiTest : public RouterTest {
   const std::string folder_ = testing::EmptyFolder("responses");
 };
 
-constexpr char kThinkAndCall[] =
-    "<|channel>thought\nHm.<channel|>Now:<|tool_call>call:f{a:<|\"|>x<|\"|>}<tool_call|>"
-    "<|tool_response>";
 constexpr char kTools[] =
     R"("tools":[{"type":"function","name":"f","parameters":{"type":"object"}}])";
 

@@ -28,7 +28,7 @@ class OpenApiTest(unittest.TestCase):
         self.addCleanup(self.servers.stop)
 
     def test_server_and_document_agree(self):
-        examples = os.environ.get("FACET_SCHEMATHESIS_EXAMPLES", "20")
+        examples = os.environ.get("FACET_SCHEMATHESIS_EXAMPLES", "10")
         seed = os.environ.get("FACET_SEED", str(random.SystemRandom().randrange(2**31)))
         print(f"FACET_SEED={seed} FACET_SCHEMATHESIS_EXAMPLES={examples}")
         url = f"http://127.0.0.1:{self.servers.router.port}"
@@ -36,12 +36,14 @@ class OpenApiTest(unittest.TestCase):
             done = subprocess.run(
                 [pathlib.Path(sys.executable).parent / "st", "run", f"{url}/openapi.json",
                  f"--url={url}", f"--checks={CHECKS}", "--phases=examples,coverage,fuzzing",
-                 "--mode=all", f"--max-examples={examples}", f"--seed={seed}", "--workers=2",
+                 "--mode=all", f"--max-examples={examples}", f"--seed={seed}",
+                 # One, since threads trip over a fault of Python 3.11 before 3.11.5 (gh-106905).
+                 "--workers=1",
                  "--request-timeout=60", "--generation-database=none",
                  "--suppress-health-check=all", "--continue-on-failure", "--no-color",
                  "--warnings=off"],
                 cwd=folder, capture_output=True, text=True, check=False)
-        self.assertEqual(done.returncode, 0, done.stdout[-20_000:] + done.stderr)
+        self.assertEqual(done.returncode, 0, done.stdout[-8_000:] + done.stderr)
         print(re.search(r"Test cases:.*", done.stdout, re.DOTALL)[0])
         self.assertEqual(self.servers.router.metric("facet_requests_total", outcome="error") or 0, 0)
         self.assertEqual(self.servers.router.warnings(), [])
