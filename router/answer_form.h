@@ -22,9 +22,10 @@ class AnswerForm {
   // In their place, where the request ended with an error after the first event.
   virtual std::string ErrorEvents(const absl::Status& error) = 0;
 
-  // --- A whole answer: collect all, then write its JSON text.
+  // --- A whole answer: collect all, then write its text.
   virtual void Collect(std::vector<Generation::ChoiceDelta> deltas) = 0;
   virtual std::string Whole() = 0;
+  virtual const char* ContentType() const { return "application/json"; }
 };
 
 }  // namespace facet

@@ -6,6 +6,7 @@
 #include "absl/random/random.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "router/api_error.h"
 #include "router/prompt_builder.h"
 
 namespace facet {
@@ -62,7 +63,8 @@ void Generation::CountRefused(RouterMetrics& metrics, const char* endpoint,
                               const absl::Status& status) {
   metrics.CountRequest(endpoint, OutcomeOf(status));
   if (absl::IsResourceExhausted(status)) {
-    metrics.shed_requests.Add({{"reason", "workers_full"}}).Increment();
+    const std::string code = CodeOf(status);
+    metrics.shed_requests.Add({{"reason", code.empty() ? "workers_full" : code}}).Increment();
   } else if (absl::IsUnavailable(status)) {
     metrics.shed_requests.Add({{"reason", "no_worker"}}).Increment();
   }
@@ -106,8 +108,9 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
     // The older form of log probabilities has an entry for each token that usage counts.
     relay_options.keep_stop_token = !request_.parse_chat && request_.sampling.want_logprobs;
     auto relay = std::make_unique<Relay>(
-        pool, std::move(choice.request), OutputText(model_->vocabulary, options),
-        [wake = wake_] { wake->Set(); }, metrics_, relay_options);
+        pool, std::move(choice.request), std::move(choice.media),
+        OutputText(model_->vocabulary, options), [wake = wake_] { wake->Set(); }, metrics_,
+        relay_options);
     RETURN_IF_ERROR(relay->Start());
     choices_.push_back(Choice{std::move(relay), std::move(choice.echo)});
   }

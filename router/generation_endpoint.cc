@@ -1,5 +1,6 @@
 #include "router/generation_endpoint.h"
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <utility>
@@ -33,10 +34,22 @@ HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_b
   return response;
 }
 
+ClientLeft WatchClient(ResponseWriter& writer) {
+  const auto left = std::make_shared<std::atomic<bool>>(writer.disconnected());
+  writer.OnDisconnect([left] { *left = true; });
+  return left;
+}
+
 asio::awaitable<void> GenerationEndpoint::Answer(const HttpRequest& request,
                                                  absl::StatusOr<ApiCall> call, const char* endpoint,
                                                  ErrorBodyFunction error_body,
                                                  ResponseWriter& writer) const {
+  if (call.ok()) {
+    const absl::Status loaded =
+        co_await loader.Load(call->request, pool.model(), WatchClient(writer));
+    writer.OnDisconnect(nullptr);
+    if (!loaded.ok()) call = call->names.Rename(loaded);
+  }
   if (!call.ok()) {
     Generation::CountRefused(metrics, endpoint, call.status());
     co_return co_await writer.Send(ErrorResponse(call.status(), error_body));
@@ -105,6 +118,7 @@ asio::awaitable<void> GenerationEndpoint::Whole(Generation& generation, AnswerFo
     form.Collect(*std::move(deltas));
     if (generation.done()) {
       HttpResponse answer;
+      answer.content_type = form.ContentType();
       answer.body = form.Whole();
       co_return co_await writer.Send(std::move(answer));
     }

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "router/api_call.h"
 #include "router/http_server.h"
+#include "router/media_loader.h"
 #include "router/metrics.h"
 #include "router/worker_pool.h"
 
@@ -16,6 +17,9 @@ namespace facet {
 // The JSON body of an error, in one API's form.
 using ErrorBodyFunction = std::string (*)(const absl::Status& status);
 
+// Is set when the client leaves, until writer.OnDisconnect is called again.
+ClientLeft WatchClient(ResponseWriter& writer);
+
 HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_body);
 
 // Runs requests of all endpoints that generate: starts the generation, writes what comes of it as
@@ -23,6 +27,7 @@ HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_b
 // connection's strand.
 struct GenerationEndpoint {
   WorkerPool& pool;
+  MediaLoader& loader;
   RouterMetrics& metrics;
   // How long a stream may be silent before a comment is sent.
   int keep_alive_ms = 10'000;

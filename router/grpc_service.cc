@@ -1,5 +1,6 @@
 #include "router/grpc_service.h"
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
@@ -117,10 +118,11 @@ v1::GenerateTextReply ToReply(const RelayDelta& delta, const Generation& generat
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply>,
                            public std::enable_shared_from_this<GenerateCall> {
  public:
-  GenerateCall(asio::io_context& context, WorkerPool& pool, RouterMetrics& metrics,
-               grpc::CallbackServerContext* server_context)
+  GenerateCall(asio::io_context& context, WorkerPool& pool, MediaLoader& loader,
+               RouterMetrics& metrics, grpc::CallbackServerContext* server_context)
       : strand_(asio::make_strand(context)),
         pool_(pool),
+        loader_(loader),
         metrics_(metrics),
         server_context_(server_context) {}
 
@@ -143,7 +145,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
   }
   void OnCancel() override {
     asio::post(strand_, [self = shared_from_this()] {
-      self->cancelled_ = true;
+      *self->cancelled_ = true;
       if (self->generation_ != nullptr) self->generation_->Abandon();
     });
   }
@@ -160,6 +162,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
 
   asio::awaitable<absl::Status> Generate(const v1::GenerateTextRequest& message) {
     absl::StatusOr<GenerationRequest> request = ReadRequest(message);
+    if (request.ok()) {
+      const absl::Status loaded = co_await loader_.Load(*request, pool_.model(), cancelled_);
+      if (!loaded.ok()) request = loaded;
+    }
     if (!request.ok()) {
       Generation::CountRefused(metrics_, "grpc", request.status());
       co_return request.status();
@@ -167,7 +173,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
     auto generation = Generation::Start(pool_, metrics_, *std::move(request), strand_);
     if (!generation.ok()) co_return generation.status();
     generation_ = *std::move(generation);
-    if (cancelled_) generation_->Abandon();
+    if (*cancelled_) generation_->Abandon();
     bool finished = false;
     while (!generation_->abandoned() && !finished) {
       // One write at a time: what comes meanwhile waits in the mailbox, under its bound.
@@ -197,20 +203,22 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
 
   Strand strand_;
   WorkerPool& pool_;
+  MediaLoader& loader_;
   RouterMetrics& metrics_;
   grpc::CallbackServerContext* const server_context_;  // gRPC's; until Finish.
   std::shared_ptr<GenerateCall> grpc_share_;           // Until OnDone.
   std::unique_ptr<Generation> generation_;
   v1::GenerateTextReply reply_;
   bool writing_ = false;
-  bool cancelled_ = false;
+  // Shared with the threads that decode media.
+  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace
 
 grpc::ServerWriteReactor<v1::GenerateTextReply>* GrpcService::Generate(
     grpc::CallbackServerContext* server_context, const v1::GenerateTextRequest* request) {
-  auto call = std::make_shared<GenerateCall>(context_, pool_, metrics_, server_context);
+  auto call = std::make_shared<GenerateCall>(context_, pool_, loader_, metrics_, server_context);
   // The request is gRPC's and may be gone before the coroutine runs.
   call->Begin(*request);
   return call.get();

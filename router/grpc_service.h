@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "proto/inference.grpc.pb.h"
+#include "router/media_loader.h"
 #include "router/metrics.h"
 #include "router/worker_pool.h"
 
@@ -14,8 +15,9 @@ namespace facet {
 class GrpcService final : public v1::Inference::CallbackService {
  public:
   // All must outlive it; `context` must run until the server is shut down.
-  GrpcService(boost::asio::io_context& context, WorkerPool& pool, RouterMetrics& metrics)
-      : context_(context), pool_(pool), metrics_(metrics) {}
+  GrpcService(boost::asio::io_context& context, WorkerPool& pool, MediaLoader& loader,
+              RouterMetrics& metrics)
+      : context_(context), pool_(pool), loader_(loader), metrics_(metrics) {}
 
   grpc::ServerWriteReactor<v1::GenerateTextReply>* Generate(
       grpc::CallbackServerContext* server_context, const v1::GenerateTextRequest* request) override;
@@ -23,6 +25,7 @@ class GrpcService final : public v1::Inference::CallbackService {
  private:
   boost::asio::io_context& context_;
   WorkerPool& pool_;
+  MediaLoader& loader_;
   RouterMetrics& metrics_;
 };
 

@@ -1,5 +1,6 @@
 #include "router/http_api.h"
 
+#include <atomic>
 #include <boost/json.hpp>
 #include <ctime>
 #include <string>
@@ -20,6 +21,8 @@
 #include "router/prompt_builder.h"
 #include "router/responses_request.h"
 #include "router/text_endpoints.h"
+#include "router/transcription_request.h"
+#include "router/transcription_response.h"
 
 namespace facet {
 namespace {
@@ -43,6 +46,19 @@ absl::StatusOr<ApiCall> OpenAiCall(absl::StatusOr<GenerationRequest> request, bo
   call.request = *std::move(request);
   call.make_form = [chat](const Generation& generation) {
     return MakeOpenAiForm(generation, chat, std::time(nullptr));
+  };
+  return call;
+}
+
+absl::StatusOr<ApiCall> TranscriptionCall(const HttpRequest& request) {
+  ASSIGN_OR_RETURN(TranscriptionRequest parsed,
+                   ParseTranscriptionRequest(request.content_type, request.body));
+  ApiCall call;
+  call.request = std::move(parsed.generation);
+  call.names.Add("messages", "prompt");
+  call.make_form = [format = parsed.format,
+                    language = parsed.language](const Generation& generation) {
+    return MakeTranscriptionForm(generation, format, language);
   };
   return call;
 }
@@ -76,17 +92,22 @@ absl::StatusOr<json::value> DeleteResponse(ResponseStore& store, const std::stri
 
 }  // namespace
 
-// A route has one of `parse`, `answer` and `text`. `answer` gets what stands behind `path` where
-// that ends in a slash.
+// A route has one of `parse`, `answer`, `build` and `text`. `answer` gets what stands behind `path`
+// where that ends in a slash; `build` waits for the media of a prompt.
 struct HttpApi::Route {
-  using Parse = absl::StatusOr<ApiCall> (*)(const std::string& body, ResponseStore& store);
+  using Parse = absl::StatusOr<ApiCall> (*)(const HttpRequest& request, ResponseStore& store);
   using Answer = absl::StatusOr<json::value> (*)(HttpApi& api, const HttpRequest& request,
                                                  const std::string& rest);
+  using Build = asio::awaitable<absl::StatusOr<json::value>> (*)(const WorkerPool& pool,
+                                                                 MediaLoader& loader,
+                                                                 const std::string& body,
+                                                                 ClientLeft client_left);
   absl::string_view method;
   absl::string_view path;
   const char* endpoint = nullptr;  // The label in metrics, of those that generate.
   Parse parse = nullptr;
   Answer answer = nullptr;
+  Build build = nullptr;
   HttpResponse (*text)(const HttpApi& api) = nullptr;
   ErrorBodyFunction error_body = &ErrorBody;
 };
@@ -95,20 +116,27 @@ const HttpApi::Route HttpApi::kRoutes[] = {
     {.method = "POST",
      .path = "/v1/chat/completions",
      .endpoint = "chat",
-     .parse = [](const std::string& body,
-                 ResponseStore&) { return OpenAiCall(ParseChatRequest(body), /*chat=*/true); }},
+     .parse =
+         [](const HttpRequest& request, ResponseStore&) {
+           return OpenAiCall(ParseChatRequest(request.body), /*chat=*/true);
+         }},
     {.method = "POST",
      .path = "/v1/completions",
      .endpoint = "completions",
      .parse =
-         [](const std::string& body, ResponseStore&) {
-           return OpenAiCall(ParseCompletionRequest(body), /*chat=*/false);
+         [](const HttpRequest& request, ResponseStore&) {
+           return OpenAiCall(ParseCompletionRequest(request.body), /*chat=*/false);
          }},
+    {.method = "POST",
+     .path = "/v1/audio/transcriptions",
+     .endpoint = "transcriptions",
+     .parse = [](const HttpRequest& request,
+                 ResponseStore&) { return TranscriptionCall(request); }},
     {.method = "POST",
      .path = "/v1/responses",
      .endpoint = "responses",
-     .parse = [](const std::string& body,
-                 ResponseStore& store) { return ParseResponsesCall(body, store); }},
+     .parse = [](const HttpRequest& request,
+                 ResponseStore& store) { return ParseResponsesCall(request.body, store); }},
     {.method = "GET",
      .path = "/v1/responses/",
      .answer = [](HttpApi& api, const HttpRequest&,
@@ -120,12 +148,12 @@ const HttpApi::Route HttpApi::kRoutes[] = {
     {.method = "POST",
      .path = "/v1/messages",
      .endpoint = "messages",
-     .parse = [](const std::string& body, ResponseStore&) { return ParseMessagesCall(body); },
+     .parse = [](const HttpRequest& request,
+                 ResponseStore&) { return ParseMessagesCall(request.body); },
      .error_body = &MessagesErrorBody},
     {.method = "POST",
      .path = "/v1/messages/count_tokens",
-     .answer = [](HttpApi& api, const HttpRequest& request,
-                  const std::string&) { return CountTokens(api.pool_, request.body); },
+     .build = &CountTokens,
      .error_body = &MessagesErrorBody},
     {.method = "GET",
      .path = "/v1/models",
@@ -136,10 +164,7 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .path = "/v1/models/",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string& name) { return GetModel(api.pool_, name); }},
-    {.method = "POST",
-     .path = "/tokenize",
-     .answer = [](HttpApi& api, const HttpRequest& request,
-                  const std::string&) { return Tokenize(api.pool_, request.body); }},
+    {.method = "POST", .path = "/tokenize", .build = &Tokenize},
     {.method = "POST",
      .path = "/detokenize",
      .answer = [](HttpApi& api, const HttpRequest& request,
@@ -197,11 +222,17 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
     if (route.method != request.method) continue;
     LogUnknownFields(request);
     if (route.parse != nullptr) {
-      co_return co_await generate_.Answer(request, route.parse(request.body, responses_),
-                                          route.endpoint, route.error_body, writer);
+      co_return co_await generate_.Answer(request, route.parse(request, responses_), route.endpoint,
+                                          route.error_body, writer);
     }
     if (route.text != nullptr) co_return co_await writer.Send(route.text(*this));
-    const auto answer = route.answer(*this, request, request.path.substr(route.path.size()));
+    absl::StatusOr<json::value> answer = json::value();
+    if (route.build != nullptr) {
+      answer = co_await route.build(pool_, loader_, request.body, WatchClient(writer));
+    } else {
+      answer = route.answer(*this, request, request.path.substr(route.path.size()));
+    }
+    writer.OnDisconnect(nullptr);
     if (!answer.ok()) {
       co_return co_await writer.Send(ErrorResponse(answer.status(), route.error_body));
     }

@@ -9,6 +9,7 @@
 #include "router/generation_endpoint.h"
 #include "router/http_server.h"
 #include "router/known_fields.h"
+#include "router/media_loader.h"
 #include "router/metrics.h"
 #include "router/openapi.h"
 #include "router/response_store.h"
@@ -28,12 +29,14 @@ struct HttpApiOptions {
 // connection's strand.
 class HttpApi {
  public:
-  // `pool` and `metrics` must outlive it.
-  HttpApi(WorkerPool& pool, RouterMetrics& metrics, const HttpApiOptions& options)
+  // `pool`, `loader` and `metrics` must outlive it.
+  HttpApi(WorkerPool& pool, MediaLoader& loader, RouterMetrics& metrics,
+          const HttpApiOptions& options)
       : pool_(pool),
+        loader_(loader),
         metrics_(metrics),
         responses_(options.responses),
-        generate_{pool, metrics, options.keep_alive_ms},
+        generate_{pool, loader, metrics, options.keep_alive_ms},
         known_fields_(OpenApiDocument()) {}
 
   // The method and path of each route; a path that ends in a slash has a name behind it.
@@ -48,6 +51,7 @@ class HttpApi {
   static const Route kRoutes[];
 
   WorkerPool& pool_;
+  MediaLoader& loader_;
   RouterMetrics& metrics_;
   ResponseStore responses_;
   const GenerationEndpoint generate_;

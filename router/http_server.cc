@@ -268,6 +268,7 @@ void Connection::ReadRequestLine(const Parser& parser) {
   const absl::string_view target = View(message.target());
   request_.method = std::string(View(message.method_string()));
   request_.path = std::string(target.substr(0, target.find('?')));
+  request_.content_type = std::string(View(message[http::field::content_type]));
   const absl::string_view id = View(message["x-request-id"]);
   request_.request_id = IsUsableRequestId(id) ? std::string(id) : NewRequestId();
   const absl::string_view origin = View(message[http::field::origin]);

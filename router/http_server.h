@@ -45,7 +45,8 @@ struct HttpServerOptions {
 
 struct HttpRequest {
   std::string method;
-  std::string path;  // Without the query.
+  std::string path;          // Without the query.
+  std::string content_type;  // Of the body; may be empty.
   std::string body;
   std::string request_id;  // The client's x-request-id, or a new one.
 };

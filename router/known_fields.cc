@@ -43,9 +43,11 @@ KnownFields::KnownFields(absl::string_view openapi) {
   for (const auto& [path, operations] : document->at("paths").as_object()) {
     const json::value* post = operations.as_object().if_contains("post");
     if (post == nullptr) continue;
-    const json::value& schema =
-        post->at("requestBody").at("content").at("application/json").at("schema");
-    AddProperties(schemas, schema.as_object(), names_[std::string(path)]);
+    // A body of another kind, such as a form, is not read here.
+    const json::object& content = post->at("requestBody").at("content").as_object();
+    const json::value* body = content.if_contains("application/json");
+    if (body == nullptr) continue;
+    AddProperties(schemas, body->at("schema").as_object(), names_[std::string(path)]);
   }
 }
 

@@ -26,6 +26,16 @@ ABSL_FLAG(int, header_timeout_ms, 10'000, "For a request's header to arrive.");
 ABSL_FLAG(int, body_timeout_ms, 60'000, "For a request's body to arrive.");
 ABSL_FLAG(int, write_timeout_ms, 30'000, "For a client to take what was written to it.");
 ABSL_FLAG(int, keep_alive_ms, 10'000, "Silence in a stream before a comment is sent.");
+ABSL_FLAG(int, media_threads, 2, "Threads that decode pictures, sounds and videos.");
+ABSL_FLAG(int64_t, media_bytes_max, int64_t{1} << 30,
+          "For the pictures, sounds and videos of all requests together, until their answers end.");
+ABSL_FLAG(bool, fetch_media, false,
+          "Fetch pictures, sounds and videos that requests name by https addresses.");
+ABSL_FLAG(std::vector<std::string>, fetch_media_hosts, {},
+          "With --fetch_media: the hosts that may be asked; .example.com for all below it, * for "
+          "all. Addresses that are not public are never asked.");
+ABSL_FLAG(std::string, fetch_media_ca_file, "",
+          "With --fetch_media: certificates to trust, in PEM; empty: those of the system.");
 ABSL_FLAG(std::string, response_dir, "",
           "Folder for what previous_response_id of /v1/responses goes on from, shared by all "
           "routers; empty: nothing is kept.");
@@ -56,6 +66,11 @@ facet::RouterOptions OptionsFromFlags() {
   options.http.body_timeout_ms = absl::GetFlag(FLAGS_body_timeout_ms);
   options.http.write_timeout_ms = absl::GetFlag(FLAGS_write_timeout_ms);
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
+  options.media.threads = absl::GetFlag(FLAGS_media_threads);
+  options.media.bytes_max = absl::GetFlag(FLAGS_media_bytes_max);
+  options.media.fetch.enabled = absl::GetFlag(FLAGS_fetch_media);
+  options.media.fetch.hosts = absl::GetFlag(FLAGS_fetch_media_hosts);
+  options.media.fetch.ca_file = absl::GetFlag(FLAGS_fetch_media_ca_file);
   options.api.responses = {absl::GetFlag(FLAGS_response_dir), absl::GetFlag(FLAGS_responses_max),
                            absl::GetFlag(FLAGS_response_bytes_max)};
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);

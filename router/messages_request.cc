@@ -326,8 +326,8 @@ absl::StatusOr<TokenizeRequest> ParseCountTokensRequest(absl::string_view body) 
   absl::StatusOr<GenerationRequest> request = ParseChatRequest(std::move(chat));
   if (!request.ok()) return names.Rename(request.status());
   TokenizeRequest result;
-  result.model = request->model;
-  result.prompt = std::move(request->prompts.front());
+  result.generation = *std::move(request);
+  result.names = std::move(names);
   return result;
 }
 

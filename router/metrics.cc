@@ -21,6 +21,8 @@ RouterMetrics::RouterMetrics()
       prompt_tokens(registry.Counter("facet_prompt_tokens_total", "Tokens of prompts.")),
       generated_tokens(
           registry.Counter("facet_generated_tokens_total", "Tokens generated for clients.")),
+      media_bytes_sent(registry.Counter("facet_media_bytes_sent_total",
+                                        "Bytes of pictures and sounds sent to workers.")),
       worker_up(registry.Gauges("facet_worker_up", "1 while the worker takes requests.")),
       worker_refusals(registry.Counters("facet_worker_refusals_total",
                                         "Connected workers that the router would not use.")),

@@ -15,7 +15,7 @@ struct RouterMetrics {
 
   MetricRegistry registry{"router"};
 
-  // {endpoint: chat|completions|grpc,
+  // {endpoint: chat|completions|responses|messages|transcriptions|grpc,
   //  outcome: finished|cancelled|deadline|invalid|shed|unavailable|error}
   prometheus::Family<prometheus::Counter>& requests;
   prometheus::Gauge& requests_running;
@@ -25,6 +25,7 @@ struct RouterMetrics {
   prometheus::Histogram& queue_wait_seconds;
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& generated_tokens;
+  prometheus::Counter& media_bytes_sent;
   prometheus::Family<prometheus::Gauge>& worker_up;          // {worker}
   prometheus::Family<prometheus::Counter>& worker_refusals;  // {worker, reason}
   prometheus::Family<prometheus::Counter>& shed_requests;    // {reason}

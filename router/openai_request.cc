@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "router/api_error.h"
 #include "router/json_fields.h"
+#include "router/media_parts.h"
 
 namespace facet {
 namespace {
@@ -167,11 +168,14 @@ absl::Status CheckPart(const json::value& part, const std::string& path) {
   std::string type;
   RETURN_IF_ERROR(fields.String("type", &type));
   if (type.empty()) return fields.Wrong("type", "the kind of part, e.g. \"text\"");
+  if (IsMediaPartType(type)) return absl::OkStatus();
   if (type != "text") {
-    return InvalidParam(path,
-                        absl::StrCat("`", path, "` is of type \"", type,
-                                     "\", but this server takes text only yet."),
-                        "unsupported_value");
+    return InvalidParam(
+        path,
+        absl::StrCat(
+            "`", path, "` is of type \"", type,
+            "\"; this server takes text, image_url, input_audio, audio_url and video_url."),
+        "unsupported_value");
   }
   const json::value* text = fields.Find("text");
   if (text == nullptr || !text->is_string()) return fields.Wrong("text", "a string");
@@ -363,6 +367,7 @@ absl::Status ParseChatLogprobs(const JsonFields& fields, SamplingOptions& sampli
 // Checks what a chat prompt is made of and brings it into the form that RenderChat takes.
 absl::StatusOr<ChatPrompt> ParseChatPrompt(json::object body, GenerationRequest& request) {
   RETURN_IF_ERROR(ParseMessages(body));
+  ASSIGN_OR_RETURN(request.media, TakeMediaParts(body));
   RETURN_IF_ERROR(ParseTools(body, request));
   RETURN_IF_ERROR(ParseTemplateArguments(body));
   return std::make_shared<const json::object>(std::move(body));
@@ -434,11 +439,15 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(json::object body) {
 }
 
 absl::StatusOr<GenerationRequest> ParseCompletionRequest(absl::string_view body) {
-  ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(body));
+  ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
   GenerationRequest request;
   request.endpoint = "completions";
+  ASSIGN_OR_RETURN(request.media, TakeMediaList(object));
   const JsonFields fields(object, "");
   RETURN_IF_ERROR(ParsePrompts(fields, request.prompts));
+  if (!request.media.empty() && request.prompts.size() != 1) {
+    return InvalidParam("media", "`media` is for requests with one prompt.");
+  }
   RETURN_IF_ERROR(ParseCommon(fields, request));
   if (!request.tokens_max) request.tokens_max = kCompletionTokensDefault;
   if (request.prompts.size() * request.choices_per_prompt > kChoicesMax) {
@@ -466,18 +475,18 @@ absl::StatusOr<TokenizeRequest> ParseTokenizeRequest(absl::string_view body) {
   ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
   const JsonFields fields(object, "");
   TokenizeRequest request;
-  RETURN_IF_ERROR(fields.String("model", &request.model));
+  RETURN_IF_ERROR(fields.String("model", &request.generation.model));
   RETURN_IF_ERROR(fields.Bool("return_token_strs", &request.return_token_strs));
   if (fields.Find("messages") != nullptr) {
-    GenerationRequest chat;
-    ASSIGN_OR_RETURN(request.prompt, ParseChatPrompt(std::move(object), chat));
+    ASSIGN_OR_RETURN(request.generation.prompts.emplace_back(),
+                     ParseChatPrompt(std::move(object), request.generation));
     return request;
   }
   RETURN_IF_ERROR(fields.Bool("add_special_tokens", &request.add_special_tokens));
   std::string prompt;
   if (fields.Find("prompt") == nullptr) return fields.Wrong("prompt", "a string");
   RETURN_IF_ERROR(fields.String("prompt", &prompt));
-  request.prompt = std::move(prompt);
+  request.generation.prompts.emplace_back(std::move(prompt));
   return request;
 }
 

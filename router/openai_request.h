@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "router/field_names.h"
 #include "router/request.h"
 
 namespace facet {
@@ -24,8 +25,8 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(absl::string_view body)
 
 // POST /tokenize: a `prompt`, or what a chat has.
 struct TokenizeRequest {
-  std::string model;
-  Prompt prompt;
+  GenerationRequest generation;    // Its model, prompt and media.
+  FieldNames names;                // Of these, where the endpoint calls them otherwise.
   bool add_special_tokens = true;  // <bos> before a `prompt`.
   bool return_token_strs = false;
 };

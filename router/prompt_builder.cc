@@ -11,6 +11,7 @@
 #include "model/chat_template.h"
 #include "model/detokenizer.h"
 #include "router/api_error.h"
+#include "router/media_prompt.h"
 
 namespace facet {
 namespace {
@@ -38,15 +39,51 @@ absl::Status CheckIds(const ServedModel& model, const std::vector<int>& ids) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<BuiltPrompt> BuildChat(const ServedModel& model, const boost::json::object& chat) {
+// Text to ids, the placeholders of `media` written out first.
+absl::StatusOr<std::vector<int>> Encode(const ServedModel& model, absl::string_view text,
+                                        const LoadedMedia* media, bool add_special) {
+  Tokenizer::Options options;
+  options.add_special = add_special;
+  if (media == nullptr) return model.tokenizer->Encode(text, options);
+  ASSIGN_OR_RETURN(const std::string expanded, ExpandPlaceholders(text, media->parts));
+  return model.tokenizer->Encode(expanded, options);
+}
+
+absl::StatusOr<BuiltPrompt> BuildChat(const ServedModel& model, const boost::json::object& chat,
+                                      const LoadedMedia* media) {
   const absl::StatusOr<std::string> text = RenderChat(chat);
   if (!text.ok()) {
     return InvalidParam(FieldOf(text.status().message()), text.status().message());
   }
   BuiltPrompt prompt;
-  prompt.tokens = model.tokenizer->Encode(*text);
+  // The template writes <bos> itself.
+  ASSIGN_OR_RETURN(prompt.tokens, Encode(model, *text, media, /*add_special=*/false));
   prompt.starts_in_channel = absl::EndsWith(*text, "<|channel>thought\n");
   return prompt;
+}
+
+absl::StatusOr<BuiltPrompt> BuildTokens(const ServedModel& model, const Prompt& prompt,
+                                        const LoadedMedia* media, bool add_special) {
+  if (const auto* chat = std::get_if<ChatPrompt>(&prompt)) return BuildChat(model, **chat, media);
+  BuiltPrompt built;
+  if (const auto* text = std::get_if<std::string>(&prompt)) {
+    ASSIGN_OR_RETURN(built.tokens, Encode(model, *text, media, add_special));
+  } else {
+    built.tokens = std::get<std::vector<int>>(prompt);
+    RETURN_IF_ERROR(CheckIds(model, built.tokens));
+  }
+  return built;
+}
+
+// The request's media by their digests; their bytes follow only to a worker that asks for them.
+void AddMedia(const LoadedMedia& media, const std::vector<int>& places,
+              v1::GenerateRequest& request) {
+  const std::vector<const MediaTensor*> tensors = media.Tensors();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    v1::Media& added = *request.add_media();
+    added = tensors[i]->head;
+    added.set_first_token(places[i]);
+  }
 }
 
 // What the context leaves for the answer.
@@ -98,18 +135,20 @@ std::string TextOf(const ServedModel& model, const Prompt& prompt, const BuiltPr
 }  // namespace
 
 absl::StatusOr<BuiltPrompt> BuildPrompt(const ServedModel& model, const Prompt& prompt,
-                                        bool add_special) {
-  if (const auto* chat = std::get_if<ChatPrompt>(&prompt)) return BuildChat(model, **chat);
-  BuiltPrompt built;
-  if (const auto* text = std::get_if<std::string>(&prompt)) {
-    Tokenizer::Options options;
-    options.add_special = add_special;
-    built.tokens = model.tokenizer->Encode(*text, options);
-  } else {
-    built.tokens = std::get<std::vector<int>>(prompt);
-    RETURN_IF_ERROR(CheckIds(model, built.tokens));
+                                        const LoadedMedia* media, bool add_special) {
+  const char* param = std::holds_alternative<ChatPrompt>(prompt) ? "messages" : "prompt";
+  absl::StatusOr<BuiltPrompt> built = BuildTokens(model, prompt, media, add_special);
+  if (built.ok() && media != nullptr) {
+    absl::StatusOr<std::vector<int>> places =
+        FindSoftTokens(*model.vocabulary, built->tokens, media->parts);
+    if (!places.ok()) {
+      built = places.status();
+    } else {
+      built->media_places = *std::move(places);
+    }
   }
-  return built;
+  if (built.ok() || !ParamOf(built.status()).empty()) return built;
+  return InvalidParam(param, absl::StrCat("`", param, "`: ", built.status().message(), "."));
 }
 
 absl::Status CheckModelName(const ServedModel& model, const std::string& name) {
@@ -123,12 +162,19 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
                                                       const GenerationRequest& request,
                                                       const std::function<uint64_t()>& draw_seed) {
   RETURN_IF_ERROR(CheckModelName(model, request.model));
+  if (request.loaded_media != nullptr && request.prompt_logprobs) {
+    return InvalidParam("prompt_logprobs",
+                        "Log probabilities of a prompt (`prompt_logprobs`, or `echo` with "
+                        "`logprobs`) are not given where it has pictures, sounds or videos.",
+                        "unsupported_value");
+  }
   ASSIGN_OR_RETURN(v1::Sampling sampling, BuildSampling(model, request.sampling));
   sampling.set_seed(request.sampling.seed ? *request.sampling.seed : draw_seed());
 
   std::vector<BuiltChoice> choices;
   for (const Prompt& prompt : request.prompts) {
-    ASSIGN_OR_RETURN(const BuiltPrompt built, BuildPrompt(model, prompt));
+    ASSIGN_OR_RETURN(const BuiltPrompt built,
+                     BuildPrompt(model, prompt, request.loaded_media.get()));
     ASSIGN_OR_RETURN(const uint32_t tokens_max,
                      AnswerTokensMax(model, request, built.tokens.size()));
     BuiltChoice choice;
@@ -144,6 +190,10 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
     choice.request.set_tokens_max(tokens_max);
     choice.request.set_deadline_ms(request.deadline_ms);
     choice.request.set_request_id(request.request_id);
+    if (request.loaded_media != nullptr) {
+      AddMedia(*request.loaded_media, built.media_places, choice.request);
+      choice.media = request.loaded_media;
+    }
     for (int i = 0; i < request.choices_per_prompt; ++i) {
       choice.request.mutable_sampling()->set_sample_index(i);
       choices.push_back(choice);

@@ -2,12 +2,14 @@
 #define FACET_ROUTER_PROMPT_BUILDER_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/worker.pb.h"
+#include "router/loaded_media.h"
 #include "router/request.h"
 #include "router/served_model.h"
 
@@ -16,17 +18,20 @@ namespace facet {
 // One answer to generate: what goes to a worker, and how its ids are to be read.
 struct BuiltChoice {
   v1::GenerateRequest request;
-  bool starts_in_channel = false;  // The prompt ended inside a thought.
-  std::string echo;                // What the answer begins with.
+  bool starts_in_channel = false;            // The prompt ended inside a thought.
+  std::string echo;                          // What the answer begins with.
+  std::shared_ptr<const LoadedMedia> media;  // What request.media names; null: nothing.
 };
 
 // Text to ids: the chat template where there is one, then the tokenizer.
 struct BuiltPrompt {
   std::vector<int> tokens;
   bool starts_in_channel = false;
+  std::vector<int> media_places;  // Of the first token of each tensor.
 };
+// Errors are InvalidParam; of a chat, `messages` is what they name at least. `media` may be null.
 absl::StatusOr<BuiltPrompt> BuildPrompt(const ServedModel& model, const Prompt& prompt,
-                                        bool add_special = true);
+                                        const LoadedMedia* media, bool add_special = true);
 
 // NOT_FOUND if the request is for another model than the one that is served.
 absl::Status CheckModelName(const ServedModel& model, const std::string& name);

@@ -29,10 +29,12 @@ bool MayGoElsewhere(const absl::Status& status) {
 
 }  // namespace
 
-Relay::Relay(WorkerPool& pool, v1::GenerateRequest request, OutputText text,
-             std::function<void()> wake, RouterMetrics& metrics, const Options& options)
+Relay::Relay(WorkerPool& pool, v1::GenerateRequest request,
+             std::shared_ptr<const LoadedMedia> media, OutputText text, std::function<void()> wake,
+             RouterMetrics& metrics, const Options& options)
     : pool_(pool),
       request_(std::move(request)),
+      media_(std::move(media)),
       text_(std::move(text)),
       wake_(std::move(wake)),
       metrics_(metrics),
@@ -43,7 +45,7 @@ absl::Status Relay::Start() { return Place(); }
 absl::Status Relay::Place() {
   // A new mailbox, so that nothing of an earlier try is read.
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
-  ASSIGN_OR_RETURN(stream_, pool_.Start(request_, tried_, mailbox_));
+  ASSIGN_OR_RETURN(stream_, pool_.Start(request_, media_, tried_, mailbox_));
   tried_.insert(stream_->worker_index);
   return absl::OkStatus();
 }

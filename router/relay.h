@@ -39,8 +39,10 @@ class Relay {
   };
 
   // `wake` is called from any thread when Take has something new. `pool` must outlive the relay.
-  Relay(WorkerPool& pool, v1::GenerateRequest request, OutputText text, std::function<void()> wake,
-        RouterMetrics& metrics, const Options& options);
+  // `media`: the bytes of request.media, or null; shared with the other answers of the request.
+  Relay(WorkerPool& pool, v1::GenerateRequest request, std::shared_ptr<const LoadedMedia> media,
+        OutputText text, std::function<void()> wake, RouterMetrics& metrics,
+        const Options& options);
   ~Relay() { Cancel(); }
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
@@ -72,6 +74,7 @@ class Relay {
 
   WorkerPool& pool_;
   const v1::GenerateRequest request_;
+  const std::shared_ptr<const LoadedMedia> media_;
   OutputText text_;
   const std::function<void()> wake_;
   RouterMetrics& metrics_;

@@ -10,7 +10,11 @@
 #include <variant>
 #include <vector>
 
+#include "router/media_part.h"
+
 namespace facet {
+
+struct LoadedMedia;
 
 // What every way in (chat completions, completions, gRPC) is turned into. Plain values, checked as
 // far as that needs no model.
@@ -43,6 +47,10 @@ struct GenerationRequest {
   std::string model;            // Empty: the one that is served.
   std::vector<Prompt> prompts;  // At least one; more than one on completions alone.
   int choices_per_prompt = 1;   // `n`
+  // One for each placeholder of the prompt, in order; there is one prompt then. MediaLoader turns
+  // the first into the second.
+  std::vector<MediaPart> media;
+  std::shared_ptr<const LoadedMedia> loaded_media;  // Null: none. Shared by the answers.
   SamplingOptions sampling;
   std::optional<uint32_t> tokens_max;  // None: what the context leaves room for.
   std::vector<std::string> stop;

@@ -37,6 +37,9 @@ absl::Status Check(const RouterOptions& options) {
     }
   }
   if (options.threads < 1) return absl::InvalidArgumentError("--http_threads must be at least 1");
+  if (options.media.threads < 1) {
+    return absl::InvalidArgumentError("--media_threads must be at least 1");
+  }
   return absl::OkStatus();
 }
 
@@ -51,7 +54,8 @@ void EnablePlugins() {
 
 class RouterImpl final : public Router {
  public:
-  explicit RouterImpl(const RouterOptions& options) : work_(context_.get_executor()) {
+  explicit RouterImpl(const RouterOptions& options)
+      : loader_(options.media), work_(context_.get_executor()) {
     for (int i = 0; i < options.threads; ++i) {
       threads_.emplace_back([this] { context_.run(); });
     }
@@ -67,7 +71,7 @@ class RouterImpl final : public Router {
   absl::Status Start(RouterOptions options) {
     pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker, metrics_);
     RETURN_IF_ERROR(StartGrpc(options));
-    api_ = std::make_unique<HttpApi>(*pool_, metrics_, options.api);
+    api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, options.api);
     options.http.error_body = [](int status, absl::string_view message) {
       return ErrorBody(status, message);
     };
@@ -97,7 +101,7 @@ class RouterImpl final : public Router {
  private:
   absl::Status StartGrpc(const RouterOptions& options) {
     EnablePlugins();
-    grpc_service_ = std::make_unique<GrpcService>(context_, *pool_, metrics_);
+    grpc_service_ = std::make_unique<GrpcService>(context_, *pool_, loader_, metrics_);
     const bool is_v6 = absl::StrContains(options.http.host, ':');
     const std::string address =
         absl::StrCat(is_v6 ? "[" : "", options.http.host, is_v6 ? "]" : "", ":", options.grpc_port);
@@ -116,6 +120,7 @@ class RouterImpl final : public Router {
   }
 
   RouterMetrics metrics_;
+  MediaLoader loader_;  // Before all that may hold what it loaded.
   asio::io_context context_;
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::vector<std::thread> threads_;
@@ -132,6 +137,7 @@ class RouterImpl final : public Router {
 
 absl::StatusOr<std::unique_ptr<Router>> Router::Start(RouterOptions options) {
   RETURN_IF_ERROR(Check(options));
+  RETURN_IF_ERROR(CheckFetcherOptions(options.media.fetch));
   auto router = std::make_unique<RouterImpl>(options);
   RETURN_IF_ERROR(router->Start(std::move(options)));
   return router;

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "router/http_api.h"
 #include "router/http_server.h"
+#include "router/media_loader.h"
 #include "router/worker_client.h"
 
 namespace facet {
@@ -18,6 +19,7 @@ struct RouterOptions {
   HttpServerOptions http;            // Its error_body is set by the router.
   HttpApiOptions api;
   WorkerClientOptions worker;
+  MediaLoaderOptions media;
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;
 };

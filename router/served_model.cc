@@ -44,6 +44,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   model->tokenizer = std::make_unique<const Tokenizer>(model->vocabulary);
   model->context_tokens_max = description.context_tokens_max();
   model->page_tokens = description.page_tokens();
+  model->media = description.media();
   RETURN_IF_ERROR(ReadSamplingDefaults(header.metadata, *model));
   return model;
 }

@@ -22,6 +22,7 @@ struct ServedModel {
   std::unique_ptr<const Tokenizer> tokenizer;
   uint32_t context_tokens_max = 0;
   uint32_t page_tokens = 0;
+  v1::MediaSupport media;  // What may stand in a prompt beside text.
   // From the model's general.sampling.*, else Gemma's own.
   float temperature = 1.0f;
   uint32_t top_k = 64;

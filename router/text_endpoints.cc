@@ -16,6 +16,7 @@
 namespace facet {
 namespace {
 
+namespace asio = boost::asio;
 namespace json = boost::json;
 
 // The served model, if it is the one of this name.
@@ -27,23 +28,50 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(const WorkerPool& p
   return model;
 }
 
+asio::awaitable<absl::StatusOr<BuiltPrompt>> Build(const WorkerPool& pool, MediaLoader& loader,
+                                                   absl::StatusOr<TokenizeRequest>& request,
+                                                   ClientLeft client_left) {
+  if (!request.ok()) co_return request.status();
+  GenerationRequest& generation = request->generation;
+  const auto model = FindModel(pool, generation.model);
+  if (!model.ok()) co_return model.status();
+  const absl::Status loaded = co_await loader.Load(generation, *model, std::move(client_left));
+  if (!loaded.ok()) co_return request->names.Rename(loaded);
+  co_return BuildPrompt(**model, generation.prompts[0], generation.loaded_media.get(),
+                        request->add_special_tokens);
+}
+
 }  // namespace
 
-absl::StatusOr<json::value> Tokenize(const WorkerPool& pool, absl::string_view body) {
-  ASSIGN_OR_RETURN(const TokenizeRequest request, ParseTokenizeRequest(body));
-  ASSIGN_OR_RETURN(const auto model, FindModel(pool, request.model));
-  ASSIGN_OR_RETURN(const BuiltPrompt prompt,
-                   BuildPrompt(*model, request.prompt, request.add_special_tokens));
-  json::object answer{{"count", prompt.tokens.size()},
+asio::awaitable<absl::StatusOr<json::value>> Tokenize(const WorkerPool& pool, MediaLoader& loader,
+                                                      const std::string& body,
+                                                      ClientLeft client_left) {
+  absl::StatusOr<TokenizeRequest> request = ParseTokenizeRequest(body);
+  const absl::StatusOr<BuiltPrompt> prompt =
+      co_await Build(pool, loader, request, std::move(client_left));
+  if (!prompt.ok()) co_return prompt.status();
+  const std::shared_ptr<const ServedModel> model = pool.model();
+  json::object answer{{"count", prompt->tokens.size()},
                       {"max_model_len", model->context_tokens_max},
-                      {"tokens", json::array(prompt.tokens.begin(), prompt.tokens.end())},
+                      {"tokens", json::array(prompt->tokens.begin(), prompt->tokens.end())},
                       {"token_strs", nullptr}};
-  if (request.return_token_strs) {
+  if (request->return_token_strs) {
     json::array pieces;
-    for (const int id : prompt.tokens) pieces.push_back(JsonText(model->vocabulary->piece(id)));
+    for (const int id : prompt->tokens) pieces.push_back(JsonText(model->vocabulary->piece(id)));
     answer["token_strs"] = std::move(pieces);
   }
-  return answer;
+  co_return json::value(std::move(answer));
+}
+
+asio::awaitable<absl::StatusOr<json::value>> CountTokens(const WorkerPool& pool,
+                                                         MediaLoader& loader,
+                                                         const std::string& body,
+                                                         ClientLeft client_left) {
+  absl::StatusOr<TokenizeRequest> request = ParseCountTokensRequest(body);
+  const absl::StatusOr<BuiltPrompt> prompt =
+      co_await Build(pool, loader, request, std::move(client_left));
+  if (!prompt.ok()) co_return prompt.status();
+  co_return json::value(json::object{{"input_tokens", prompt->tokens.size()}});
 }
 
 absl::StatusOr<json::value> Detokenize(const WorkerPool& pool, absl::string_view body) {
@@ -77,13 +105,6 @@ absl::StatusOr<json::value> TokenizerInfo(const WorkerPool& pool) {
                       {"pad_token", piece(roles.pad)},
                       {"unk_token", piece(roles.unknown)},
                       {"chat_template", JsonText(vocabulary.chat_template())}};
-}
-
-absl::StatusOr<json::value> CountTokens(const WorkerPool& pool, absl::string_view body) {
-  ASSIGN_OR_RETURN(const TokenizeRequest request, ParseCountTokensRequest(body));
-  ASSIGN_OR_RETURN(const auto model, FindModel(pool, request.model));
-  ASSIGN_OR_RETURN(const BuiltPrompt prompt, BuildPrompt(*model, request.prompt));
-  return json::object{{"input_tokens", prompt.tokens.size()}};
 }
 
 }  // namespace facet

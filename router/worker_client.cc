@@ -22,6 +22,8 @@ namespace {
 
 // Describe holds the vocabulary.
 constexpr int kMessageBytesMax = 64 << 20;
+// As proto/worker.proto says of MediaChunk.
+constexpr size_t kMediaChunkBytesMax = 1 << 20;
 
 absl::Status ToAbsl(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
@@ -45,8 +47,21 @@ class SessionCall final : public grpc::ClientBidiReactor<v1::SessionRequest, v1:
     StartCall();
   }
 
+  // A picture or sound on its way to the worker.
+  struct MediaToSend {
+    uint64_t stream_id;
+    uint32_t index;
+    std::shared_ptr<const LoadedMedia> owner;  // Shared with the stream.
+    const std::string* data;                   // The owner's.
+    size_t sent = 0;
+  };
+
   // False when too many wait.
   bool Write(v1::SessionRequest request, size_t messages_max);
+  // Sends it piece by piece, after all other messages.
+  void WriteMedia(MediaToSend media);
+  // The stream has ended.
+  void DropMedia(uint64_t stream_id);
   void End() { context_.TryCancel(); }
 
   void OnReadDone(bool ok) override;
@@ -56,6 +71,7 @@ class SessionCall final : public grpc::ClientBidiReactor<v1::SessionRequest, v1:
  private:
   // Lets the call end; no Write may follow.
   void StopWriting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Client& client_;
   const uint64_t attempt_;
@@ -64,9 +80,12 @@ class SessionCall final : public grpc::ClientBidiReactor<v1::SessionRequest, v1:
   std::shared_ptr<SessionCall> self_;  // Until OnDone.
 
   absl::Mutex mutex_;
-  std::deque<v1::SessionRequest> outbox_ ABSL_GUARDED_BY(mutex_);  // The first is being written.
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;                     // Nothing more can be read.
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;                   // The hold was removed.
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  v1::SessionRequest sent_;  // Being written, while writing_.
+  std::deque<v1::SessionRequest> outbox_ ABSL_GUARDED_BY(mutex_);
+  std::deque<MediaToSend> media_ ABSL_GUARDED_BY(mutex_);  // Sent while the outbox is empty.
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;             // Nothing more can be read.
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;           // The hold was removed.
 };
 
 // One Watch call; owned as SessionCall is.
@@ -149,6 +168,7 @@ class Client final : public WorkerClient {
 
   WorkerSnapshot Snapshot() const override;
   absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request,
+                                 std::shared_ptr<const LoadedMedia> media,
                                  std::shared_ptr<Mailbox> mailbox) override;
   void Cancel(uint64_t stream_id) override;
 
@@ -164,6 +184,7 @@ class Client final : public WorkerClient {
   void OnDescribed(uint64_t attempt, const absl::Status& status);
   // On the context's thread: building a vocabulary takes too long for one of gRPC's.
   void Judge(uint64_t attempt, const v1::DescribeReply& description);
+  void SendMedia(const v1::SessionReply::NeedMedia& need) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the current try and plans the next.
   void Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min = 0)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -210,7 +231,11 @@ class Client final : public WorkerClient {
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
   uint32_t started_since_report_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  absl::flat_hash_map<uint64_t, std::shared_ptr<Mailbox>> streams_ ABSL_GUARDED_BY(mutex_);
+  struct Stream {
+    std::shared_ptr<Mailbox> mailbox;          // Shared with the relay.
+    std::shared_ptr<const LoadedMedia> media;  // Shared with the relays; null: none.
+  };
+  absl::flat_hash_map<uint64_t, Stream> streams_ ABSL_GUARDED_BY(mutex_);
 };
 
 // ---------------------------------------------------------------- the three calls
@@ -220,14 +245,53 @@ bool SessionCall::Write(v1::SessionRequest request, size_t messages_max) {
   if (stopped_) return true;  // The client hears of the end from OnDone.
   if (outbox_.size() >= messages_max) return false;
   outbox_.push_back(std::move(request));
-  if (outbox_.size() == 1) StartWrite(&outbox_.front());
+  if (!writing_) WriteNext();
   return true;
+}
+
+void SessionCall::WriteMedia(MediaToSend media) {
+  absl::MutexLock lock(&mutex_);
+  if (stopped_) return;
+  media_.push_back(std::move(media));
+  if (!writing_) WriteNext();
+}
+
+void SessionCall::DropMedia(uint64_t stream_id) {
+  absl::MutexLock lock(&mutex_);
+  media_.erase(
+      std::remove_if(media_.begin(), media_.end(),
+                     [&](const MediaToSend& media) { return media.stream_id == stream_id; }),
+      media_.end());
+}
+
+void SessionCall::WriteNext() {
+  writing_ = true;
+  if (!outbox_.empty()) {
+    sent_ = std::move(outbox_.front());
+    outbox_.pop_front();
+    return StartWrite(&sent_);
+  }
+  if (media_.empty()) {
+    writing_ = false;
+    return;
+  }
+  MediaToSend& media = media_.front();
+  v1::SessionRequest::MediaChunk& chunk = *sent_.mutable_media_chunk();
+  chunk.set_stream_id(media.stream_id);
+  chunk.set_media(media.index);
+  chunk.set_data(media.data->substr(media.sent, kMediaChunkBytesMax));
+  media.sent += chunk.data().size();
+  const bool last = media.sent == media.data->size();
+  chunk.set_last(last);
+  if (last) media_.pop_front();
+  StartWrite(&sent_);
 }
 
 void SessionCall::StopWriting() {
   if (stopped_) return;
   stopped_ = true;
   outbox_.clear();
+  media_.clear();
   RemoveHold();
 }
 
@@ -235,7 +299,7 @@ void SessionCall::OnReadDone(bool ok) {
   if (!ok) {
     absl::MutexLock lock(&mutex_);
     // A write that is under way ends with an error and then stops.
-    if (outbox_.empty()) StopWriting();
+    if (!writing_) StopWriting();
     ended_ = true;
     return;
   }
@@ -245,9 +309,9 @@ void SessionCall::OnReadDone(bool ok) {
 
 void SessionCall::OnWriteDone(bool ok) {
   absl::MutexLock lock(&mutex_);
-  outbox_.pop_front();
+  writing_ = false;
   if (!ok || ended_) return StopWriting();
-  if (!outbox_.empty()) StartWrite(&outbox_.front());
+  WriteNext();
 }
 
 // A call's context holds the channel, and the last owner of a channel must not let go of it on one
@@ -293,6 +357,7 @@ WorkerSnapshot Client::Snapshot() const {
 }
 
 absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
+                                       std::shared_ptr<const LoadedMedia> media,
                                        std::shared_ptr<Mailbox> mailbox) {
   absl::MutexLock lock(&mutex_);
   if (!ready_) return absl::UnavailableError(absl::StrCat("Worker ", address_, " is not ready."));
@@ -303,7 +368,7 @@ absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
   if (!session_->Write(std::move(message), options_.outbox_messages_max)) {
     return absl::ResourceExhaustedError(absl::StrCat("Worker ", address_, " does not keep up."));
   }
-  streams_.emplace(id, std::move(mailbox));
+  streams_.emplace(id, Stream{std::move(mailbox), std::move(media)});
   ++started_since_report_;
   return id;
 }
@@ -311,6 +376,7 @@ absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
 void Client::Cancel(uint64_t stream_id) {
   absl::MutexLock lock(&mutex_);
   if (streams_.erase(stream_id) == 0 || session_ == nullptr) return;
+  session_->DropMedia(stream_id);
   v1::SessionRequest message;
   message.mutable_cancel()->set_stream_id(stream_id);
   // Bounded by the number of streams.
@@ -320,17 +386,34 @@ void Client::Cancel(uint64_t stream_id) {
 void Client::OnOutputs(uint64_t attempt, v1::SessionReply& reply) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_) return;
+  for (const v1::SessionReply::NeedMedia& need : reply.need_media()) SendMedia(need);
   for (v1::SessionReply::Output& output : *reply.mutable_outputs()) {
     const auto stream = streams_.find(output.stream_id());
     if (stream == streams_.end()) continue;  // Cancelled meanwhile.
     const bool last = output.reply().finish_reason() != v1::FINISH_REASON_UNSPECIFIED;
-    const bool fits = stream->second->Put(std::move(*output.mutable_reply()));
-    if (last || !fits) streams_.erase(stream);
+    const bool fits = stream->second.mailbox->Put(std::move(*output.mutable_reply()));
+    if (last || !fits) {
+      streams_.erase(stream);
+      session_->DropMedia(output.stream_id());
+    }
     if (!last && !fits) {
       v1::SessionRequest message;
       message.mutable_cancel()->set_stream_id(output.stream_id());
       session_->Write(std::move(message), std::numeric_limits<size_t>::max());
     }
+  }
+}
+
+// A worker that asks for what a request does not have is wrong, and waits for ever; its request has
+// an end by the client's leaving or its deadline.
+void Client::SendMedia(const v1::SessionReply::NeedMedia& need) {
+  const auto found = streams_.find(need.stream_id());
+  if (found == streams_.end() || found->second.media == nullptr) return;
+  const std::vector<const MediaTensor*> tensors = found->second.media->Tensors();
+  for (const uint32_t index : need.media()) {
+    if (index >= tensors.size()) continue;
+    metrics_.media_bytes_sent.Increment(static_cast<double>(tensors[index]->data.size()));
+    session_->WriteMedia({need.stream_id(), index, found->second.media, &tensors[index]->data});
   }
 }
 
@@ -429,7 +512,7 @@ void Client::EndCalls() {
 }
 
 void Client::FailStreams(const absl::Status& reason) {
-  for (auto& [id, mailbox] : streams_) mailbox->PutLost(reason);
+  for (auto& [id, stream] : streams_) stream.mailbox->PutLost(reason);
   streams_.clear();
 }
 

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/worker.pb.h"
+#include "router/loaded_media.h"
 #include "router/mailbox.h"
 #include "router/metrics.h"
 #include "router/placement.h"
@@ -55,10 +56,12 @@ class WorkerClient {
 
   virtual WorkerSnapshot Snapshot() const = 0;
 
-  // Hands over a request; its replies go to `mailbox` until one has a finish_reason or PutLost
+  // Hands over a request; the bytes of `media`, which may be null, are sent only if the worker asks
+  // for them. Replies go to `mailbox` until one has a finish_reason or PutLost
   // says that none will. Returns the stream's id for Cancel. UNAVAILABLE if the worker is not
   // ready, RESOURCE_EXHAUSTED if too much waits to be sent.
   virtual absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request,
+                                         std::shared_ptr<const LoadedMedia> media,
                                          std::shared_ptr<Mailbox> mailbox) = 0;
   // The mailbox hears no more. An ended stream is ignored.
   virtual void Cancel(uint64_t stream_id) = 0;

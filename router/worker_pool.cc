@@ -36,6 +36,7 @@ bool WorkerPool::ready() const {
 }
 
 absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
+                                                     std::shared_ptr<const LoadedMedia> media,
                                                      const absl::flat_hash_set<int>& tried,
                                                      std::shared_ptr<Mailbox> mailbox) {
   std::vector<WorkerSnapshot> snapshots = Snapshots();
@@ -45,7 +46,7 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
     absl::StatusOr<Placement> placement = Place(snapshots);
     if (!placement.ok()) return placement.status();
     WorkerClient* const worker = workers_[placement->worker].get();
-    const absl::StatusOr<uint64_t> id = worker->Start(request, mailbox);
+    const absl::StatusOr<uint64_t> id = worker->Start(request, media, mailbox);
     if (id.ok()) return Stream{worker, placement->worker, *id};
     snapshots[placement->worker].excluded = true;
   }

@@ -45,6 +45,7 @@ class WorkerPool {
   // Places the request on a worker that is not in `tried` and hands it over.
   // UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
   absl::StatusOr<Stream> Start(const v1::GenerateRequest& request,
+                               std::shared_ptr<const LoadedMedia> media,
                                const absl::flat_hash_set<int>& tried,
                                std::shared_ptr<Mailbox> mailbox);
 

@@ -169,6 +169,7 @@ class RouterTest : public ::testing::Test {
     FakeWorker::Options options;
     options.address = std::move(address);
     options.description = SmallDescription(model);
+    options.ask_for_media = true;
     options.answer = [this](const v1::GenerateRequest& request) {
       absl::MutexLock lock(&mutex_);
       return answer_ ? answer_(request)

@@ -6,23 +6,21 @@
 #include <grpcpp/grpcpp.h>
 
 #include <boost/json.hpp>
-#include <map>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/media/testing/test_media.h"
 #include "proto/inference.grpc.pb.h"
 #include "tests/fake_worker/fake_worker.h"
 #include "tests/fake_worker/small_model.h"
@@ -37,6 +35,7 @@ using ::facet::testing::Client;
 using ::facet::testing::Content;
 using ::facet::testing::Events;
 using ::facet::testing::FakeWorker;
+using ::facet::testing::ReadGolden;
 using ::facet::testing::Response;
 using ::facet::testing::RouterTest;
 using ::facet::testing::SmallDescription;
@@ -501,6 +500,59 @@ TEST_F(RouterTest, ClientThatDoesNotReadIsCutOff) {
   AwaitMetric("facet_requests_running 0");
   SetAnswerText("ok");
   EXPECT_EQ(Chat().status, 200);
+}
+
+// ------------------------------------------------------------------ media
+
+// A chat with a picture, of 266 tokens.
+std::string PictureChat(absl::string_view fields = "") {
+  return absl::StrCat(R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{)",
+                      R"("url":"data:image/png;base64,)",
+                      absl::Base64Escape(ReadGolden("media/image5.png")), R"("}}]}])",
+                      fields.empty() ? "" : ",", fields, "}");
+}
+
+// Given a picture, expect its digest in the request, and its bytes only because the worker asks for
+// them, in pieces of 1 MiB at most; both answers of `n` = 2 share them.
+TEST_F(RouterTest, PicturesGoToWorkersThatAsk) {
+  StartAll(1);
+  const Response response = Post("/v1/chat/completions", PictureChat(R"("n":2)"));
+  ASSERT_EQ(response.status, 200) << response.body;
+  const std::vector<v1::GenerateRequest> requests = workers_[0]->requests();
+  ASSERT_EQ(requests.size(), 2u);
+  constexpr size_t kBytes = 266 * 48 * 48 * 3;
+  for (const v1::GenerateRequest& request : requests) {
+    ASSERT_EQ(request.media_size(), 1);
+    EXPECT_EQ(request.media(0).tokens(), 266u);
+    EXPECT_EQ(request.media(0).grid_width(), 19u);
+    EXPECT_EQ(request.media(0).digest().size(), 16u);
+    EXPECT_EQ(request.media(0).data(), "");
+    EXPECT_EQ(request.prompt_tokens(static_cast<int>(request.media(0).first_token())),
+              SmallIds("<|image|>")[0]);
+  }
+  size_t bytes = 0, last = 0;
+  for (const auto& chunk : workers_[0]->media_chunks()) {
+    EXPECT_LE(chunk.data().size(), size_t{1} << 20);
+    bytes += chunk.data().size();
+    last += chunk.last() ? 1 : 0;
+  }
+  EXPECT_EQ(bytes, 2 * kBytes);
+  EXPECT_EQ(last, 2u);
+  EXPECT_THAT(Metrics(), HasSubstr(absl::StrCat("facet_media_bytes_sent_total ", 2 * kBytes)));
+}
+
+// Given a worker that dies before it gave a token, expect another to get the picture.
+TEST_F(RouterTest, PicturesGoToTheNextWorker) {
+  StartAll();
+  for (const auto& worker : workers_) worker->HoldAfter(0);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", PictureChat()));
+  ASSERT_TRUE(workers_[0]->AwaitStarted(1));
+  workers_[0]->Kill();
+  ASSERT_TRUE(workers_[1]->AwaitStarted(1));
+  workers_[1]->Release();
+  EXPECT_EQ(client.ReadResponse().status, 200);
+  EXPECT_EQ(workers_[1]->media_chunks().empty(), false);
 }
 
 // ------------------------------------------------------------------------ load

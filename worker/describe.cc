@@ -36,6 +36,9 @@ v1::DescribeReply DescribeWorker(const LoadedModel& model, const EngineOptions& 
   reply.set_waiting_requests_max(options.waiting_requests_max);
   reply.set_worker_id(absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16)));
   reply.set_version(kVersion);
+  reply.mutable_media()->set_images(options.media.images);
+  reply.mutable_media()->set_sounds(options.media.sounds);
+  reply.mutable_media()->set_image_tokens_max(options.media.image_tokens_max);
   return reply;
 }
 

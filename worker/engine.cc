@@ -26,7 +26,9 @@ struct Engine::Sequence {
   std::vector<MediaItem> media;   // of the prompt; their bytes are the request's
   std::vector<TokenSpan> images;  // of these
   std::vector<MediaSpan> digests;
-  std::vector<int32_t> drafts;  // guesses at what follows `tokens`
+  std::vector<bool> media_asked;       // of each of `media`, whether its data were asked for
+  std::vector<uint32_t> media_to_ask;  // in the step that runs
+  std::vector<int32_t> drafts;         // guesses at what follows `tokens`
   bool ended = false;
   PageTables pages;
   int sliding_first = 0;      // logical sliding pages below this one are given back
@@ -91,6 +93,16 @@ absl::Status CheckPageKeys(const v1::GenerateRequest& request, absl::Span<const 
     }
   }
   return absl::OkStatus();
+}
+
+// What the sender says it is, or what its data are. REQUIRES: CheckMedia.
+MediaDigest DigestOf(const v1::Media& media) {
+  if (media.digest().empty()) {
+    return DigestOfMedia(media.kind(), media.grid_width(), media.data());
+  }
+  MediaDigest digest;
+  absl::c_copy(media.digest(), digest.begin());
+  return digest;
 }
 
 // How likely `id` was, and the best `top_count`, by logits as the model gave them.
@@ -204,9 +216,9 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   for (const v1::Media& media : sequence->request.media()) {
     const MediaItem& item = sequence->media.emplace_back(MediaItemOf(media));
     if (item.image) sequence->images.push_back({item.first_token, item.end()});
-    sequence->digests.push_back({item.first_token, item.tokens,
-                                 DigestOfMedia(media.kind(), media.grid_width(), media.data())});
+    sequence->digests.push_back({item.first_token, item.tokens, DigestOf(media)});
   }
+  sequence->media_asked.resize(sequence->media.size());
   sequence->root_key = RootPageKey(request.cache_salt());
   PageKey key = sequence->root_key;
   for (size_t i = 0; (i + 1) * kPageTokens <= sequence->tokens.size(); ++i) {
@@ -230,6 +242,12 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   ++unfinished_;
   arrivals_.push_back(std::move(sequence));
   return absl::OkStatus();
+}
+
+void Engine::AddMedia(std::shared_ptr<const StepSink> sink, uint64_t stream_id, int index,
+                      absl::StatusOr<std::string> data) {
+  absl::MutexLock lock(&mutex_);
+  media_arrivals_.push_back({std::move(sink), stream_id, index, std::move(data)});
 }
 
 void Engine::Cancel(std::shared_ptr<const StepSink> sink, uint64_t stream_id) {
@@ -278,7 +296,8 @@ void Engine::RunOneStep() {
 
 bool Engine::HasWork() const {
   return stopping_ || tiers_have_work_ || !arrivals_.empty() || !cancellations_.empty() ||
-         (!stalled_ && (!running_.empty() || !waiting_.empty())) || draining_ != announced_drain_;
+         !media_arrivals_.empty() || (!stalled_ && (!running_.empty() || !waiting_.empty())) ||
+         draining_ != announced_drain_;
 }
 
 bool Engine::WaitForWork() {
@@ -290,12 +309,38 @@ bool Engine::WaitForWork() {
 }
 
 void Engine::TakeInbox() {
-  absl::MutexLock lock(&mutex_);
-  for (auto& arrival : arrivals_) waiting_.push_back(std::move(arrival));
-  arrivals_.clear();
-  // Both at once, so that a request is never behind its own cancellation.
-  taken_cancellations_ = std::move(cancellations_);
-  cancellations_.clear();
+  std::vector<MediaArrival> media;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto& arrival : arrivals_) waiting_.push_back(std::move(arrival));
+    arrivals_.clear();
+    // Both at once, so that a request is never behind its own cancellation.
+    taken_cancellations_ = std::move(cancellations_);
+    cancellations_.clear();
+    media = std::move(media_arrivals_);
+    media_arrivals_.clear();
+  }
+  for (MediaArrival& arrival : media) TakeMedia(std::move(arrival));
+}
+
+void Engine::TakeMedia(MediaArrival arrival) {
+  for (auto* queue : {&running_, &waiting_}) {
+    for (auto& sequence : *queue) {
+      if (sequence->sink != arrival.sink || sequence->stream_id != arrival.stream_id) continue;
+      if (sequence->ended) return;
+      if (!arrival.data.ok()) {
+        sequence->reply.set_error(std::string(arrival.data.status().message()));
+        sequence->reply.set_error_kind(v1::ERROR_KIND_INVALID_ARGUMENT);
+        return Finish(*sequence, v1::FINISH_REASON_ERROR);
+      }
+      MediaItem& item = sequence->media[arrival.index];
+      if (!item.data.empty()) return;  // sent twice
+      std::string& data = *sequence->request.mutable_media(arrival.index)->mutable_data();
+      data = *std::move(arrival.data);
+      item.data = data;
+      return;
+    }
+  }
 }
 
 void Engine::EndCancelledAndLate() {
@@ -305,6 +350,7 @@ void Engine::EndCancelledAndLate() {
           taken_cancellations_.begin(), taken_cancellations_.end(), [&](const Cancellation& c) {
             return c.sink == sequence->sink && (c.all || c.stream_id == sequence->stream_id);
           });
+      if (sequence->ended) continue;
       if (cancelled) {
         Finish(*sequence, v1::FINISH_REASON_CANCELLED);
       } else if (step_begin_ >= sequence->deadline) {
@@ -343,7 +389,20 @@ void Engine::FetchFromDisk() {
   }
 }
 
-SchedulerSnapshot Engine::Snapshot() const {
+bool Engine::AskForMedia(Sequence& sequence, int cached_len) {
+  bool lacks = false;
+  for (size_t i = 0; i < sequence.media.size(); ++i) {
+    if (!sequence.media[i].data.empty() || sequence.media[i].end() <= cached_len) continue;
+    lacks = true;
+    if (sequence.media_asked[i]) continue;
+    sequence.media_asked[i] = true;
+    if (sequence.media_to_ask.empty()) asking_.push_back(&sequence);
+    sequence.media_to_ask.push_back(static_cast<uint32_t>(i));
+  }
+  return lacks;
+}
+
+SchedulerSnapshot Engine::Snapshot() {
   const PrefixCache& pages = cache_.pages();
   SchedulerSnapshot snapshot;
   snapshot.full_free = pages.available(KvPool::kFull);
@@ -368,12 +427,14 @@ SchedulerSnapshot Engine::Snapshot() const {
     add_in_progress(*sequence, sequence->published_pages);
   }
   for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
-    const Sequence& sequence = *waiting_[i];
+    Sequence& sequence = *waiting_[i];
     const absl::Span<const PageKey> keys = PrefixKeys(sequence);
     const TieredCache::Match match = tiers_.Find(keys);
+    // What another computes need not be asked for, so that is looked at first.
     const bool deferred =
         !tiers_.FetchDone(sequence.fetch_ticket) ||
-        (match.pages < static_cast<int>(keys.size()) && in_progress.contains(keys[match.pages]));
+        (match.pages < static_cast<int>(keys.size()) && in_progress.contains(keys[match.pages])) ||
+        AskForMedia(sequence, match.pages * kPageTokens);
     snapshot.sequences.push_back({.computed_len = match.pages * kPageTokens,
                                   .token_count = static_cast<int>(sequence.tokens.size()),
                                   .full_pages = match.full_pages,
@@ -749,6 +810,11 @@ void Engine::Deliver() {
     sequence->reply.Clear();
   }
   touched_.clear();
+  for (Sequence* sequence : asking_) {
+    by_sink[sequence->sink.get()].push_back(
+        {sequence->stream_id, {}, std::exchange(sequence->media_to_ask, {})});
+  }
+  asking_.clear();
   for (auto& [sink, outputs] : by_sink) sink->OnStep(std::move(outputs));
 }
 

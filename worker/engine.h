@@ -5,11 +5,13 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/page_key.h"
@@ -32,6 +34,7 @@ class StepSink {
   struct Output {
     uint64_t stream_id;
     v1::GenerateReply reply;
+    std::vector<uint32_t> need_media = {};  // not empty: this is what it is, and not a reply
   };
   virtual ~StepSink() = default;
   // All that one step gave to this sink's requests. Called on the engine's thread: only enqueue.
@@ -89,6 +92,10 @@ class Engine {
   // The engine holds `sink` until the request has ended.
   absl::Status Submit(const v1::GenerateRequest& request, std::shared_ptr<StepSink> sink,
                       uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The data of an item that a need_media named, or why there are none, which ends the request.
+  // Unknown ids are ignored. REQUIRES: data are as CheckMediaData wants them.
+  void AddMedia(std::shared_ptr<const StepSink> sink, uint64_t stream_id, int index,
+                absl::StatusOr<std::string> data) ABSL_LOCKS_EXCLUDED(mutex_);
   // Unknown ids are ignored: the request may just have ended. The engine holds `sink` until it has
   // seen to it, so that no new sink at the same address is taken for it.
   void Cancel(std::shared_ptr<const StepSink> sink, uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -108,6 +115,13 @@ class Engine {
     bool all;
   };
 
+  struct MediaArrival {
+    std::shared_ptr<const StepSink> sink;  // shared with whoever brought it
+    uint64_t stream_id;
+    int index;
+    absl::StatusOr<std::string> data;
+  };
+
   absl::Status Validate(const v1::GenerateRequest& request) const;
 
   // --- The engine's thread. ---
@@ -121,7 +135,11 @@ class Engine {
   void Step();
   // Begins to fetch what those that wait have on disk; they are deferred until it is there.
   void FetchFromDisk();
-  SchedulerSnapshot Snapshot() const;
+  void TakeMedia(MediaArrival arrival);
+  // Asks for the data of its pictures and sounds that a cached prefix of `cached_len` tokens does
+  // not cover; false if it lacks none.
+  bool AskForMedia(Sequence& sequence, int cached_len);
+  SchedulerSnapshot Snapshot();
   SchedulerLimits Limits() const;
   // Learns from a step how long they take.
   void AddStepTime(int rows, int prompt_rows, absl::Duration took);
@@ -166,6 +184,7 @@ class Engine {
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Sequence>> arrivals_ ABSL_GUARDED_BY(mutex_);
   std::vector<Cancellation> cancellations_ ABSL_GUARDED_BY(mutex_);
+  std::vector<MediaArrival> media_arrivals_ ABSL_GUARDED_BY(mutex_);
   int unfinished_ ABSL_GUARDED_BY(mutex_) = 0;     // taken and not yet ended
   int waiting_count_ ABSL_GUARDED_BY(mutex_) = 0;  // arrivals_ and waiting_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
@@ -178,6 +197,7 @@ class Engine {
   std::deque<std::unique_ptr<Sequence>> waiting_;  // as Precedes says, at each step's beginning
   std::vector<Cancellation> taken_cancellations_;  // of this step
   std::vector<Sequence*> touched_;                 // those with output of this step
+  std::vector<Sequence*> asking_;                  // those whose media are asked for in this step
   absl::Time step_begin_;
   double tokens_per_s_ = 0;  // a moving average over steps
   StepCosts step_costs_, draft_costs_;

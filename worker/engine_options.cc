@@ -1,5 +1,7 @@
 #include "worker/engine_options.h"
 
+#include <algorithm>
+
 namespace facet {
 
 EngineOptions EngineOptionsFor(const LoadedModel& model) {
@@ -10,8 +12,10 @@ EngineOptions EngineOptionsFor(const LoadedModel& model) {
   options.context_tokens_max = model.cache->plan().context_tokens_max;
   options.sliding_window_tokens = model.config().sliding_window_tokens;
   if (model.embedder != nullptr) options.media = model.embedder->limits();
+  // An image goes in one step, beside what decodes.
   options.media.image_tokens_max =
-      model.runner->options().rows_max - model.runner->options().output_rows_max;
+      std::min(options.media.image_tokens_max,
+               model.runner->options().rows_max - model.runner->options().output_rows_max);
   if (model.vocabulary != nullptr) options.suppressed_ids = model.vocabulary->suppressed_ids();
   return options;
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -21,6 +22,7 @@
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/page_key.h"
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
 #include "worker/scorer.h"
@@ -52,6 +54,7 @@ class Results final : public StepSink {
   void OnStep(std::vector<Output> outputs) override {
     absl::MutexLock lock(&mutex_);
     for (const Output& output : outputs) {
+      for (const uint32_t index : output.need_media) on_need_media(output.stream_id, index);
       Result& result = results_[output.stream_id];
       for (const uint32_t token : output.reply.tokens()) result.tokens.push_back(token);
       for (const auto& logprobs : output.reply.logprobs()) result.logprobs.push_back(logprobs);
@@ -87,6 +90,9 @@ class Results final : public StepSink {
     absl::MutexLock lock(&mutex_);
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Minutes(2))) << id;
   }
+
+  // Called on the engine's thread.
+  std::function<void(uint64_t id, uint32_t index)> on_need_media;
 
  private:
   absl::Mutex mutex_;
@@ -463,6 +469,30 @@ TEST(EngineTest, MediaObeyTheLawOfServing) {
   for (size_t i = 0; i < requests.size(); ++i) {
     EXPECT_EQ(together.results->Wait(i).tokens, alone[i].tokens) << "request " << i;
   }
+  // The same where digests come first, and the data of what no cached page covers when they are
+  // asked for.
+  TestEngine asking(tight);
+  std::atomic<int> asked = 0;
+  asking.results->on_need_media = [&](uint64_t id, uint32_t index) {
+    ++asked;
+    asking.engine->AddMedia(asking.results, id, static_cast<int>(index),
+                            requests[id].media(static_cast<int>(index)).data());
+  };
+  for (size_t i = 0; i < requests.size(); ++i) {
+    v1::GenerateRequest request = requests[i];
+    for (v1::Media& media : *request.mutable_media()) {
+      const MediaDigest digest = DigestOfMedia(media.kind(), media.grid_width(), media.data());
+      media.set_digest(std::string(digest.begin(), digest.end()));
+      media.clear_data();
+    }
+    EXPECT_OK(asking.engine->Submit(request, asking.results, i));
+  }
+  asking.engine->Start();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(asking.results->Wait(i).tokens, alone[i].tokens) << "request " << i;
+  }
+  EXPECT_GE(asked, 14);
+  EXPECT_LE(asked, 24);
 }
 
 // Given media that do not fit their bytes, the prompt or the model, expect an error that names the

@@ -19,6 +19,7 @@ constexpr int kTileTokens = 128;
 // torch.nn.LayerNorm's own, which the reference does not change.
 constexpr float kLayerNormEpsilon = 1e-5f;
 constexpr float kRmsEpsilon = 1e-6f;
+constexpr char kImagePixelsMaxKey[] = "clip.vision.image_max_pixels";
 
 struct VisionWeights {
   const float *norm1_weight, *norm1_bias;  // device, [6912]
@@ -38,7 +39,10 @@ class ProjectorEmbedder final : public MediaEmbedder {
   absl::Status Load(const ModelFile& file);
   void Embed(absl::Span<const MediaToken> tokens, float* hidden) override;
   MediaLimits limits() const override {
-    return {.images = has_vision_, .sounds = has_audio_, .grid_side_max = places_};
+    return {.images = has_vision_,
+            .sounds = has_audio_,
+            .grid_side_max = places_,
+            .image_tokens_max = image_tokens_max_};
   }
 
  private:
@@ -53,6 +57,7 @@ class ProjectorEmbedder final : public MediaEmbedder {
   Device& device_;
   bool has_vision_ = false, has_audio_ = false;
   int places_ = 0;  // of a grid, along each side
+  int image_tokens_max_ = kImageTokensMax;
   VisionWeights vision_ = {};
   Weight audio_;  // [H, 640]
   std::vector<DeviceBuffer> vectors_;
@@ -83,6 +88,7 @@ absl::Status ProjectorEmbedder::LoadVision(TensorLoader& loader, const ModelFile
                    loader.Matrix("mm.input_projection.weight", hidden_size_, size));
   ASSIGN_OR_RETURN(vision_.positions, loader.StackedMatrix("v.position_embd.weight", 2, size));
   places_ = static_cast<int>(vision_.positions.rows / 2);
+  ASSIGN_OR_RETURN(image_tokens_max_, ImageTokensMaxOf(file.metadata()));
   has_vision_ = true;
   return absl::OkStatus();
 }
@@ -174,6 +180,13 @@ void ProjectorEmbedder::Embed(absl::Span<const MediaToken> tokens, float* hidden
 }
 
 }  // namespace
+
+absl::StatusOr<int> ImageTokensMaxOf(const Metadata& metadata) {
+  if (!metadata.Has(kImagePixelsMaxKey)) return kImageTokensMax;
+  ASSIGN_OR_RETURN(const int64_t pixels, metadata.GetInt(kImagePixelsMaxKey));
+  const int64_t tokens = pixels / (kPatchElements / 3);
+  return static_cast<int>(std::clamp<int64_t>(tokens, 0, kImageTokensMax));
+}
 
 absl::StatusOr<std::unique_ptr<MediaEmbedder>> MediaEmbedder::Make(const ModelFile& file,
                                                                    int hidden_size,

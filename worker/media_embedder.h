@@ -6,10 +6,15 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/device.h"
+#include "model/metadata.h"
 #include "model/model_file.h"
 #include "worker/media_item.h"
 
 namespace facet {
+
+// The tokens that one image may have, by the metadata of a projector: a model that was trained on
+// small pictures alone says so.
+absl::StatusOr<int> ImageTokensMaxOf(const Metadata& metadata);
 
 // Turns patches and frames into what the decoder takes in place of token embeddings. Gemma 4 12B
 // has no encoder: two norms, a projection and a position for a patch, a norm and a projection for a
@@ -28,7 +33,7 @@ class MediaEmbedder {
   // Writes the embeddings of `tokens` into their rows of `hidden`, device [rows, hidden size].
   virtual void Embed(absl::Span<const MediaToken> tokens, float* hidden) = 0;
 
-  // What it can embed; image_tokens_max is not its business.
+  // What it can embed; image_tokens_max is the model's own bound, not that of a step.
   virtual MediaLimits limits() const = 0;
 };
 

@@ -7,17 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "proto/page_key.h"
 
 namespace facet {
 namespace {
 
 constexpr int kPatchPixels = 48 * 48;
-
-int64_t BytesOf(const v1::Media& media) {
-  const int64_t tokens = media.tokens();
-  if (media.kind() == v1::Media::IMAGE) return tokens * kPatchElements;
-  return tokens * kFrameSamples * (media.sample_type() == v1::Media::FLOAT32 ? 4 : 2);
-}
 
 // What is wrong with one item, after its name; empty: nothing.
 std::string Fault(const v1::Media& media, int64_t begin, int64_t prompt_count,
@@ -35,9 +30,9 @@ std::string Fault(const v1::Media& media, int64_t begin, int64_t prompt_count,
                         int64_t{media.first_token()} + media.tokens() - 1, ", not in ", begin,
                         " to ", prompt_count - 1);
   }
-  if (static_cast<int64_t>(media.data().size()) != BytesOf(media)) {
-    return absl::StrCat(".data has ", media.data().size(), " bytes, ", media.tokens(),
-                        " tokens have ", BytesOf(media));
+  if (!media.digest().empty() && media.digest().size() != MediaDigest().size()) {
+    return absl::StrCat(".digest has ", media.digest().size(), " bytes, not ",
+                        MediaDigest().size());
   }
   if (!image) {
     if (media.sample_type() != v1::Media::INT16 && media.sample_type() != v1::Media::FLOAT32) {
@@ -54,8 +49,8 @@ std::string Fault(const v1::Media& media, int64_t begin, int64_t prompt_count,
     return absl::StrCat(" is ", side, " patches long, the model knows ", limits.grid_side_max);
   }
   if (static_cast<int64_t>(media.tokens()) > limits.image_tokens_max) {
-    return absl::StrCat(".tokens is ", media.tokens(), ", a step of this worker has room for ",
-                        limits.image_tokens_max, " of an image");
+    return absl::StrCat(".tokens is ", media.tokens(), ", this worker takes ",
+                        limits.image_tokens_max, " of an image at most");
   }
   return "";
 }
@@ -71,25 +66,53 @@ float SampleAt(const MediaItem& item, int64_t index) {
   return static_cast<float>(value) / 32768.0f;
 }
 
+// What is wrong with its data, after its name.
+std::string DataFault(const v1::Media& media, absl::string_view data) {
+  if (static_cast<int64_t>(data.size()) != MediaBytes(media)) {
+    return absl::StrCat(".data has ", data.size(), " bytes, ", media.tokens(), " tokens have ",
+                        MediaBytes(media));
+  }
+  MediaItem item = MediaItemOf(media);
+  item.data = data;
+  for (int64_t i = 0; item.float_samples && i < int64_t{item.tokens} * kFrameSamples; ++i) {
+    if (!std::isfinite(SampleAt(item, i))) {
+      return absl::StrCat(".data holds a sample that is no number, at ", i);
+    }
+  }
+  if (media.digest().empty()) return "";
+  const MediaDigest digest = DigestOfMedia(media.kind(), media.grid_width(), data);
+  const absl::string_view own(reinterpret_cast<const char*>(digest.data()), digest.size());
+  return media.digest() == own ? "" : ".digest is not that of its data";
+}
+
+absl::Status Named(int index, const std::string& fault) {
+  if (fault.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("media[", index, "]", fault));
+}
+
 }  // namespace
+
+int64_t MediaBytes(const v1::Media& media) {
+  const int64_t tokens = media.tokens();
+  if (media.kind() == v1::Media::IMAGE) return tokens * kPatchElements;
+  return tokens * kFrameSamples * (media.sample_type() == v1::Media::FLOAT32 ? 4 : 2);
+}
 
 absl::Status CheckMedia(const google::protobuf::RepeatedPtrField<v1::Media>& media,
                         int prompt_count, const MediaLimits& limits) {
   int64_t begin = 0;
   for (int i = 0; i < media.size(); ++i) {
-    std::string fault = Fault(media[i], begin, prompt_count, limits);
-    if (fault.empty() && media[i].sample_type() == v1::Media::FLOAT32) {
-      const MediaItem item = MediaItemOf(media[i]);
-      for (int64_t k = 0; k < int64_t{item.tokens} * kFrameSamples && fault.empty(); ++k) {
-        if (!std::isfinite(SampleAt(item, k))) {
-          fault = absl::StrCat(".data holds a sample that is no number, at ", k);
-        }
-      }
+    RETURN_IF_ERROR(Named(i, Fault(media[i], begin, prompt_count, limits)));
+    if (!media[i].data().empty() || media[i].digest().empty()) {
+      RETURN_IF_ERROR(CheckMediaData(media[i], i, media[i].data()));
     }
-    if (!fault.empty()) return absl::InvalidArgumentError(absl::StrCat("media[", i, "]", fault));
     begin = int64_t{media[i].first_token()} + media[i].tokens();
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckMediaData(const v1::Media& media, int index, absl::string_view data) {
+  return Named(index, DataFault(media, data));
 }
 
 MediaItem MediaItemOf(const v1::Media& media) {

@@ -22,7 +22,7 @@ struct MediaItem {
   int32_t tokens = 0;
   int32_t grid_width = 0;  // of an image
   bool float_samples = false;
-  absl::string_view data;
+  absl::string_view data;  // empty: not here yet
 
   int32_t end() const { return first_token + tokens; }
 };
@@ -38,13 +38,20 @@ struct MediaToken {
 struct MediaLimits {
   bool images = false, sounds = false;
   int grid_side_max = 0;     // positions that an image may have along either side
-  int image_tokens_max = 0;  // rows that a step has for one image
+  int image_tokens_max = 0;  // that one image may have
 };
 
+// The bytes that the tensor of `media` has, by its shape.
+int64_t MediaBytes(const v1::Media& media);
+
 // INVALID_ARGUMENT names the field of `media` that is wrong: a shape that its bytes do not have, a
-// place outside the prompt of `prompt_count` tokens, samples that are no numbers.
+// place outside the prompt of `prompt_count` tokens, samples that are no numbers, a digest of other
+// bytes. An item with a digest may lack its data.
 absl::Status CheckMedia(const google::protobuf::RepeatedPtrField<v1::Media>& media,
                         int prompt_count, const MediaLimits& limits);
+
+// The same for one item, whose data are `data`; `index` is its place in the request.
+absl::Status CheckMediaData(const v1::Media& media, int index, absl::string_view data);
 
 // REQUIRES: CheckMedia.
 MediaItem MediaItemOf(const v1::Media& media);

@@ -26,10 +26,20 @@ absl::Status Validate(const KvCache& cache, int vocab_size, absl::Span<const int
   return absl::OkStatus();
 }
 
+// Where a chunk from `first` on ends, at `end` at most unless it is one image: that is not cut.
+int ChunkEnd(int first, int end, absl::Span<const MediaItem> media) {
+  for (const MediaItem& item : media) {
+    if (!item.image || item.first_token >= end || item.end() <= end) continue;
+    return item.first_token > first ? item.first_token : item.end();
+  }
+  return end;
+}
+
 }  // namespace
 
 absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int vocab_size,
-                                    absl::Span<const int32_t> tokens, int top_count) {
+                                    absl::Span<const int32_t> tokens, int top_count,
+                                    absl::Span<const MediaItem> media) {
   if (absl::Status status = Validate(cache, vocab_size, tokens); !status.ok()) return status;
   PageTables pages;
   const absl::Cleanup give_back = [&] {
@@ -41,20 +51,27 @@ absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int voc
     pages.full.push_back(cache.pages().Take(KvPool::kFull));
     pages.sliding.push_back(cache.pages().Take(KvPool::kSliding));
   }
-  const int chunk = std::min(runner.options().rows_max, runner.options().output_rows_max);
+  const int output_rows = std::min(runner.options().rows_max, runner.options().output_rows_max);
   Score score;
   score.logprobs.push_back(0);
-  for (int first = 0; first < count; first += chunk) {
-    const int size = std::min(chunk, count - first);
-    Batch batch;
-    batch.Add(tokens.subspan(first, size), first, &pages, /*outputs=*/size);
-    const absl::Span<const float> logits = runner.RunBlocking(batch);
-    for (int row = 0; row < size; ++row) {
-      const auto row_logits = logits.subspan(int64_t{row} * vocab_size, vocab_size);
-      const Logprobs logprobs(row_logits);
-      if (first + row + 1 < count) score.logprobs.push_back(logprobs.Of(tokens[first + row + 1]));
-      score.top.push_back(logprobs.Top(top_count));
+  for (int first = 0; first < count;) {
+    const int end = ChunkEnd(first, std::min(first + output_rows, count), media);
+    // An image has more rows than outputs are computed at once: then it runs as often as it takes,
+    // and stores the same keys each time.
+    for (int begin = first; begin < end; begin += output_rows) {
+      Batch batch;
+      batch.Add(tokens.subspan(first, end - first), first, &pages, /*outputs=*/0, media);
+      const int rows = std::min(output_rows, end - begin);
+      for (int row = 0; row < rows; ++row) batch.output_rows.push_back(begin - first + row);
+      const absl::Span<const float> logits = runner.RunBlocking(batch);
+      for (int row = 0; row < rows; ++row) {
+        const Logprobs logprobs(logits.subspan(int64_t{row} * vocab_size, vocab_size));
+        const int next = begin + row + 1;
+        if (next < count) score.logprobs.push_back(logprobs.Of(tokens[next]));
+        score.top.push_back(logprobs.Top(top_count));
+      }
     }
+    first = end;
   }
   return score;
 }

@@ -2,11 +2,14 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "worker/media_intake.h"
 
 namespace facet {
 namespace {
@@ -36,6 +39,16 @@ v1::GenerateReply ErrorReply(const absl::Status& status) {
   return reply;
 }
 
+// A single call has no way to ask for data.
+absl::Status CheckMediaIsHere(const v1::GenerateRequest& request) {
+  for (int i = 0; i < request.media_size(); ++i) {
+    if (!request.media(i).data().empty()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("media[", i, "].data is empty: only a session asks for it"));
+  }
+  return absl::OkStatus();
+}
+
 // Hands what the engine gives to a reactor. gRPC ends a reactor's life in OnDone, while the engine
 // may hold the sink longer, so the two find each other under the sink's lock.
 template <typename Reactor>
@@ -63,10 +76,13 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
 
   void OnReadDone(bool ok) override {
     if (!ok) return Close();
+    ForgetEnded();
     if (request_.has_start()) {
       Start(request_.start());
     } else if (request_.has_cancel()) {
       engine_.Cancel(sink_, request_.cancel().stream_id());
+    } else if (request_.has_media_chunk()) {
+      TakeMedia(request_.media_chunk());
     }
     request_.Clear();
     StartRead(&request_);
@@ -75,7 +91,7 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
   void OnWriteDone(bool ok) override {
     absl::MutexLock lock(&sink_->mutex);
     writing_ = false;
-    if (ok && !pending_.outputs().empty()) {
+    if (ok && HasPending()) {
       Write();
     } else if (closing_) {
       FinishOnce();
@@ -94,9 +110,23 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
   using Sink = ReactorSink<SessionReactor>;
   friend Sink;
 
+  void ForgetEnded() {
+    absl::MutexLock lock(&sink_->mutex);
+    for (const uint64_t id : ended_streams_) intake_.Forget(id);
+    ended_streams_.clear();
+  }
+
   void Start(const v1::SessionRequest::Start& start) {
+    intake_.Expect(start.stream_id(), start.request());
     const absl::Status status = engine_.Submit(start.request(), sink_, start.stream_id());
     if (!status.ok()) sink_->OnStep({{start.stream_id(), ErrorReply(status)}});
+  }
+
+  // The bytes are hashed here, off the engine's thread and under no lock that it takes.
+  void TakeMedia(const v1::SessionRequest::MediaChunk& chunk) {
+    std::optional<MediaIntake::Item> item = intake_.Add(chunk);
+    if (!item.has_value()) return;
+    engine_.AddMedia(sink_, chunk.stream_id(), item->index, std::move(item->data));
   }
 
   // The router will send no more, or is gone: end what it asked for.
@@ -111,11 +141,24 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
     if (finished_) return;
     if (pending_.outputs_size() > kPendingOutputsMax) return context_.TryCancel();
     for (StepSink::Output& output : outputs) {
+      if (!output.need_media.empty()) {
+        auto* need = pending_.add_need_media();
+        need->set_stream_id(output.stream_id);
+        need->mutable_media()->Add(output.need_media.begin(), output.need_media.end());
+        continue;
+      }
+      if (output.reply.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
+        ended_streams_.push_back(output.stream_id);
+      }
       auto* added = pending_.add_outputs();
       added->set_stream_id(output.stream_id);
       *added->mutable_reply() = std::move(output.reply);
     }
     if (!writing_) Write();
+  }
+
+  bool HasPending() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
+    return pending_.outputs_size() + pending_.need_media_size() > 0;
   }
 
   void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sink_->mutex) {
@@ -134,6 +177,9 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::SessionRequest, 
   v1::SessionRequest request_;
   const std::shared_ptr<Sink> sink_;
   v1::SessionReply sent_;
+  MediaIntake intake_;  // of the reading thread
+  // Since the last message was read.
+  std::vector<uint64_t> ended_streams_ ABSL_GUARDED_BY(sink_->mutex);
   v1::SessionReply pending_ ABSL_GUARDED_BY(sink_->mutex);
   bool writing_ ABSL_GUARDED_BY(sink_->mutex) = false;
   bool closing_ ABSL_GUARDED_BY(sink_->mutex) = false;
@@ -145,7 +191,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateReply>
  public:
   GenerateReactor(Engine* engine, const v1::GenerateRequest& request)
       : engine_(*engine), sink_(std::make_shared<Sink>(this)) {
-    const absl::Status status = engine_.Submit(request, sink_, /*stream_id=*/0);
+    absl::Status status = CheckMediaIsHere(request);
+    if (status.ok()) status = engine_.Submit(request, sink_, /*stream_id=*/0);
     if (!status.ok()) sink_->OnStep({{0, ErrorReply(status)}});
   }
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -14,9 +15,11 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "model/gguf.h"
+#include "proto/page_key.h"
 #include "worker/describe.h"
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
+#include "worker/media_item.h"
 
 namespace facet {
 namespace {
@@ -30,6 +33,7 @@ class WorkerServiceTest : public ::testing::Test {
     LoadOptions load;
     load.threads = 2;
     load.kv = {64 << 20, 1024, 8, 64};
+    load.mmproj = "tests/testdata/golden/mmproj.gguf";
     model_ =
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
     EngineOptions options = EngineOptionsFor(*model_);
@@ -196,6 +200,152 @@ TEST_F(WorkerServiceTest, OutlivesClientsThatGoAway) {
   v1::GenerateReply reply;
   while (reader->Read(&reply)) continue;
   EXPECT_EQ(reply.finish_reason(), v1::FINISH_REASON_LENGTH);
+}
+
+// A request with a picture of 7 x 9 patches and a sound of 30 frames, digests alone; `data` gets
+// the bytes.
+v1::GenerateRequest MediaRequest(std::vector<std::string>* data) {
+  v1::GenerateRequest request;
+  request.set_tokens_max(4);
+  request.add_prompt_tokens(2);
+  for (const auto kind : {v1::Media::IMAGE, v1::Media::AUDIO}) {
+    const bool image = kind == v1::Media::IMAGE;
+    v1::Media& media = *request.add_media();
+    media.set_kind(kind);
+    media.set_first_token(request.prompt_tokens_size());
+    media.set_tokens(image ? 63 : 30);
+    if (image) media.set_grid_width(9);
+    std::string& bytes = data->emplace_back();
+    for (int64_t i = 0; i < MediaBytes(media); ++i) bytes.push_back(static_cast<char>(i * 7));
+    const MediaDigest digest = DigestOfMedia(kind, media.grid_width(), bytes);
+    media.set_digest(std::string(digest.begin(), digest.end()));
+    for (uint32_t i = 0; i < media.tokens(); ++i) request.add_prompt_tokens(image ? 2042 : 2043);
+  }
+  for (int i = 0; i < 40; ++i) request.add_prompt_tokens(300 + i);
+  return request;
+}
+
+class MediaSessionTest : public WorkerServiceTest {
+ protected:
+  using Session = grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionReply>;
+
+  void Start(Session& session, uint64_t id) {
+    v1::SessionRequest message;
+    message.mutable_start()->set_stream_id(id);
+    *message.mutable_start()->mutable_request() = request_;
+    ASSERT_TRUE(session.Write(message));
+  }
+  void SendItem(Session& session, uint64_t id, int index, const std::string& bytes) {
+    for (size_t at = 0; at < bytes.size(); at += 100'000) {
+      v1::SessionRequest message;
+      v1::SessionRequest::MediaChunk& chunk = *message.mutable_media_chunk();
+      chunk.set_stream_id(id);
+      chunk.set_media(index);
+      chunk.set_data(bytes.substr(at, 100'000));
+      chunk.set_last(at + 100'000 >= bytes.size());
+      ASSERT_TRUE(session.Write(message));
+    }
+  }
+  // Reads until the stream ends; what was asked for on the way goes to `asked`.
+  v1::GenerateReply ReadToEnd(Session& session, std::vector<uint32_t>* asked, bool answer) {
+    v1::SessionReply reply;
+    while (session.Read(&reply)) {
+      for (const auto& need : reply.need_media()) {
+        asked->insert(asked->end(), need.media().begin(), need.media().end());
+        if (!answer) continue;
+        for (const uint32_t index : need.media()) {
+          SendItem(session, need.stream_id(), index, data_[index]);
+        }
+      }
+      for (const auto& output : reply.outputs()) {
+        for (const uint32_t token : output.reply().tokens()) tokens_.push_back(token);
+        if (output.reply().finish_reason() != v1::FINISH_REASON_UNSPECIFIED) return output.reply();
+      }
+    }
+    ADD_FAILURE() << "the session ended";
+    return {};
+  }
+
+  std::vector<std::string> data_;
+  v1::GenerateRequest request_ = MediaRequest(&data_);
+  std::vector<uint32_t> tokens_;
+};
+
+// Given media by digest, expect the worker to ask for their data, to answer as if they had come
+// with the request, and to ask again for no more than what its cached pages do not cover.
+TEST_F(MediaSessionTest, AsksForWhatItsPagesLack) {
+  grpc::ClientContext context;
+  const auto session = stub_->Session(&context);
+  std::vector<uint32_t> asked;
+  Start(*session, 1);
+  EXPECT_EQ(ReadToEnd(*session, &asked, true).finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(asked, (std::vector<uint32_t>{0, 1}));
+  const std::vector<uint32_t> first = std::exchange(tokens_, {});
+  // Again: 128 tokens are cached, all of both.
+  asked.clear();
+  Start(*session, 2);
+  const v1::GenerateReply cached = ReadToEnd(*session, &asked, true);
+  EXPECT_EQ(asked, std::vector<uint32_t>());
+  EXPECT_EQ(cached.ledger().cached_tokens(), 128u);
+  EXPECT_EQ(std::exchange(tokens_, {}), first);
+  // Another sound after the same picture: only the sound is asked for, since the first page holds
+  // the picture.
+  data_[1][5] = 'y';
+  const MediaDigest digest = DigestOfMedia(v1::Media::AUDIO, 0, data_[1]);
+  request_.mutable_media(1)->set_digest(std::string(digest.begin(), digest.end()));
+  Start(*session, 3);
+  const v1::GenerateReply other = ReadToEnd(*session, &asked, true);
+  EXPECT_EQ(asked, std::vector<uint32_t>{1});
+  EXPECT_EQ(other.ledger().cached_tokens(), 64u);
+  // Inline, without a session and under another salt, the same comes out.
+  v1::GenerateRequest inline_request = request_;
+  inline_request.set_cache_salt("other");
+  for (int i : {0, 1}) inline_request.mutable_media(i)->set_data(data_[i]);
+  grpc::ClientContext call;
+  const auto reader = stub_->Generate(&call, inline_request);
+  std::vector<uint32_t> alone;
+  for (v1::GenerateReply reply; reader->Read(&reply);) {
+    for (const uint32_t token : reply.tokens()) alone.push_back(token);
+  }
+  EXPECT_EQ(alone, tokens_);
+}
+
+// Given other bytes than the digest says, expect an error that names the field and ends the stream.
+TEST_F(MediaSessionTest, RefusesOtherBytes) {
+  grpc::ClientContext context;
+  const auto session = stub_->Session(&context);
+  data_[0][3] ^= 1;
+  std::vector<uint32_t> asked;
+  Start(*session, 1);
+  const v1::GenerateReply reply = ReadToEnd(*session, &asked, true);
+  EXPECT_EQ(reply.error_kind(), v1::ERROR_KIND_INVALID_ARGUMENT);
+  EXPECT_THAT(reply.error(), HasSubstr("media[0].digest"));
+}
+
+// Given a stream that is cancelled while its media are awaited, expect it to end.
+TEST_F(MediaSessionTest, EndsWhileItWaitsForMedia) {
+  grpc::ClientContext context;
+  const auto session = stub_->Session(&context);
+  Start(*session, 1);
+  v1::SessionReply reply;
+  ASSERT_TRUE(session->Read(&reply));
+  ASSERT_EQ(reply.need_media_size(), 1);
+  v1::SessionRequest cancel;
+  cancel.mutable_cancel()->set_stream_id(1);
+  ASSERT_TRUE(session->Write(cancel));
+  std::vector<uint32_t> asked;
+  EXPECT_EQ(ReadToEnd(*session, &asked, false).finish_reason(), v1::FINISH_REASON_CANCELLED);
+  EXPECT_TRUE(WaitUntilIdle(absl::Seconds(20)));
+}
+
+// Given a single call without its data, expect an error that names the field.
+TEST_F(MediaSessionTest, SingleCallsBringTheirData) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, request_);
+  v1::GenerateReply reply;
+  ASSERT_TRUE(reader->Read(&reply));
+  EXPECT_EQ(reply.error_kind(), v1::ERROR_KIND_INVALID_ARGUMENT);
+  EXPECT_THAT(reply.error(), HasSubstr("media[0].data"));
 }
 
 }  // namespace

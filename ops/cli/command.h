@@ -21,6 +21,7 @@ struct Command {
 extern const Command kBenchEngineCommand;
 extern const Command kBenchPrefixCommand;
 extern const Command kChatCommand;
+extern const Command kEmbedCommand;
 extern const Command kGenerateCommand;
 extern const Command kImportCommand;
 extern const Command kInspectCommand;

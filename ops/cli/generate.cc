@@ -87,9 +87,11 @@ class Generator {
         collector_(std::make_shared<Collector>()) {}
 
   absl::Status Add(const json::object& line) {
-    ASSIGN_OR_RETURN(const GenerationRequest request, ParseInputRequest(line));
-    ASSIGN_OR_RETURN(const std::vector<BuiltChoice> choices,
+    ASSIGN_OR_RETURN(GenerationRequest request, ParseInputRequest(line));
+    RETURN_IF_ERROR(DecodeMediaOf(request, served_->media));
+    ASSIGN_OR_RETURN(std::vector<BuiltChoice> choices,
                      BuildChoices(*served_, request, [this] { return random_(); }));
+    if (choices[0].media != nullptr) PutMediaData(*choices[0].media, choices[0].request);
     if (static_cast<int>(pending_.size()) >= engine_.options().running_requests_max) {
       RETURN_IF_ERROR(PrintNext());
     }
@@ -155,7 +157,8 @@ const Command kGenerateCommand = {
     "generate", "prompts in, answers out, without a server",
     "facet generate --model=PATH: JSON lines on stdin, each {\"tokens\":[...]}, {\"text\":\"...\"} "
     "or\n"
-    "an OpenAI chat body, with sampling fields (temperature, top_p, top_k, min_p, seed, "
+    "an OpenAI chat body (pictures, sounds and videos as data: URLs), with sampling fields "
+    "(temperature, top_p, top_k, min_p, seed, "
     "penalties,\n"
     "stop, max_tokens, ignore_eos). Greedy unless a temperature is given. Gives a line\n"
     "  {\"tokens\":[...],\"text\":\"...\",\"finish_reason\":\"stop\"}\n"

@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "base/status_macros.h"
 #include "router/openai_request.h"
 #include "worker/describe.h"
+#include "worker/engine_options.h"
 
 namespace facet {
 namespace {
@@ -58,6 +60,28 @@ absl::StatusOr<GenerationRequest> ParseInputRequest(const json::object& line) {
   return request;
 }
 
+absl::Status DecodeMediaOf(GenerationRequest& request, const v1::MediaSupport& support) {
+  if (request.media.empty()) return absl::OkStatus();
+  auto loaded = std::make_shared<LoadedMedia>();
+  for (MediaPart& part : request.media) {
+    if (!part.url.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("`", part.param, "` must be a data: URL: nothing is fetched here"));
+    }
+    ASSIGN_OR_RETURN(loaded->parts.emplace_back(), DecodeMedia(std::move(part), support));
+  }
+  request.media.clear();
+  request.loaded_media = std::move(loaded);
+  return absl::OkStatus();
+}
+
+void PutMediaData(const LoadedMedia& media, v1::GenerateRequest& request) {
+  const std::vector<const MediaTensor*> tensors = media.Tensors();
+  for (int i = 0; i < request.media_size(); ++i) {
+    request.mutable_media(i)->set_data(tensors[i]->data);
+  }
+}
+
 absl::Status InWordsOfLine(const json::object& line, const absl::Status& status) {
   const char* name = line.contains("tokens") ? "tokens" : "text";
   return absl::Status(
@@ -67,9 +91,7 @@ absl::Status InWordsOfLine(const json::object& line, const absl::Status& status)
 }
 
 absl::StatusOr<std::shared_ptr<const ServedModel>> DescribeLocally(const LoadedModel& model) {
-  EngineOptions options;
-  options.context_tokens_max = model.cache->plan().context_tokens_max;
-  return MakeServedModel(DescribeWorker(model, options, ""), /*now_s=*/0);
+  return MakeServedModel(DescribeWorker(model, EngineOptionsFor(model), ""), /*now_s=*/0);
 }
 
 }  // namespace facet

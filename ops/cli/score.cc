@@ -40,17 +40,30 @@ json::object ToJson(const std::vector<int>& tokens, const Score& score, bool wit
   return line;
 }
 
+std::vector<MediaItem> ItemsOf(const LoadedMedia* media, const std::vector<int>& places) {
+  std::vector<MediaItem> items;
+  if (media == nullptr) return items;
+  for (const MediaTensor* tensor : media->Tensors()) {
+    MediaItem& item = items.emplace_back(MediaItemOf(tensor->head));
+    item.first_token = places[items.size() - 1];
+    item.data = tensor->data;
+  }
+  return items;
+}
+
 absl::Status Run(const std::vector<absl::string_view>&) {
   const int top = absl::GetFlag(FLAGS_top);
   if (top < 0) return absl::InvalidArgumentError("--top is negative");
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
   ASSIGN_OR_RETURN(const auto served, DescribeLocally(model));
   const auto score_line = [&](const json::object& line) -> absl::Status {
-    ASSIGN_OR_RETURN(const GenerationRequest request, ParseInputRequest(line));
-    ASSIGN_OR_RETURN(const BuiltPrompt prompt, BuildPrompt(*served, request.prompts[0]));
-    ASSIGN_OR_RETURN(
-        const Score score,
-        BlockingScore(*model.runner, *model.cache, model.config().vocab_size, prompt.tokens, top));
+    ASSIGN_OR_RETURN(GenerationRequest request, ParseInputRequest(line));
+    RETURN_IF_ERROR(DecodeMediaOf(request, served->media));
+    const LoadedMedia* const media = request.loaded_media.get();
+    ASSIGN_OR_RETURN(const BuiltPrompt prompt, BuildPrompt(*served, request.prompts[0], media));
+    ASSIGN_OR_RETURN(const Score score,
+                     BlockingScore(*model.runner, *model.cache, model.config().vocab_size,
+                                   prompt.tokens, top, ItemsOf(media, prompt.media_places)));
     PrintLine(ToJson(prompt.tokens, score, top > 0));
     return absl::OkStatus();
   };
@@ -63,7 +76,8 @@ absl::Status Run(const std::vector<absl::string_view>&) {
 const Command kScoreCommand = {
     "score", "how likely each token of a text is",
     "facet score --model=PATH [--top=K]: JSON lines on stdin, each {\"tokens\":[...]},\n"
-    "{\"text\":\"...\"} or an OpenAI chat body. Nothing is generated. Gives a line\n"
+    "{\"text\":\"...\"} or an OpenAI chat body, with pictures, sounds and videos as data: URLs.\n"
+    "Nothing is generated. Gives a line\n"
     "  {\"tokens\":[...],\"logprobs\":[null,...],\"top\":[[[id,logprob],...],...],\"nll\":x}\n"
     "logprobs[i] is the natural log probability of token i given those before it, top[i] the K\n"
     "best continuations after token i, nll the negative sum of logprobs.\n\n"

@@ -1,4 +1,5 @@
 """The facet command on files: no server."""
+import base64
 import json
 import os
 import struct
@@ -128,6 +129,88 @@ class GoldenTest(unittest.TestCase):
         plain, = with_model("score", [{"tokens": case["ids"]}], model=golden("model"))
         self.assertNotIn("top", plain)
         self.assertEqual(plain["logprobs"], score["logprobs"])
+
+
+class GoldenMediaTest(unittest.TestCase):
+    """The reference's numbers for prompts with pictures and sounds."""
+
+    @staticmethod
+    def mmproj():
+        return ("--mmproj=" + golden("mmproj.gguf"),)
+
+    @staticmethod
+    def prompts():
+        """Each golden prompt as its set, its entry, and a line of input."""
+        with open(golden("image.json"), encoding="utf-8") as file:
+            images = json.load(file)
+        with open(golden("audio.json"), encoding="utf-8") as file:
+            audio = json.load(file)
+
+        def encoded(name):
+            with open(golden(name), "rb") as file:
+                return base64.b64encode(file.read()).decode()
+
+        def image_part(image):
+            return {"type": "image_url", "image_url": {
+                "url": "data:image/png;base64," + encoded(image["file"]),
+                "max_soft_tokens": image["max_soft_tokens"]}}
+
+        for name, golden_set in (("image", images), ("audio", audio)):
+            for prompt in golden_set["prompts"]:
+                media = [image_part(images["images"][i]) for i in prompt["images"]]
+                media += [{"type": "input_audio", "input_audio": {
+                    "data": encoded(audio["sounds"][i]["file"]), "format": "wav"}}
+                          for i in prompt.get("sounds", [])]
+                yield name, prompt, {"tokens": prompt["ids"], "media": media}
+
+    def test_greedy_ids_and_top_8_are_the_references(self):
+        prompts = list(self.prompts())
+        arrays = {name: read_safetensors(golden(name + ".safetensors"))
+                  for name in ("image", "audio")}
+        for model, flags in (("model.gguf", self.mmproj()), ("model", ())):
+            answers = with_model("generate", [
+                dict(line, max_tokens=len(prompt["greedy"]), ignore_eos=True)
+                for _, prompt, line in prompts], *flags, model=golden(model))
+            scores = with_model("score", [line for _, _, line in prompts], "--top=32", *flags,
+                                model=golden(model))
+            worst = compared = 0
+            for (name, prompt, _), answer, score in zip(prompts, answers, scores, strict=True):
+                narrow = [i for i, lead in enumerate(prompt["greedy_lead"]) if lead < LEAD_BOUND]
+                length = narrow[0] if narrow else len(prompt["greedy"])
+                self.assertEqual(answer["tokens"][:length], prompt["greedy"][:length],
+                                 f"{model} {prompt['name']}")
+                ids = arrays[name][prompt["name"] + ".top_ids"]
+                logprobs = arrays[name][prompt["name"] + ".top_logprobs"]
+                for place, (token, logprob) in enumerate(zip(ids, logprobs)):
+                    of_token = dict(map(tuple, score["top"][place // 8]))
+                    self.assertIn(token, of_token, f"{model} {prompt['name']} place {place}")
+                    worst = max(worst, abs(of_token[token] - logprob))
+                compared += length
+            print(f"{model}: {compared} greedy ids equal, greatest difference of a log "
+                  f"probability {worst:.1e}")
+            self.assertLessEqual(worst, LOGPROB_BOUND)
+            self.assertGreater(compared, 100)
+
+    def test_embed_writes_what_the_decoder_takes(self):
+        lines = [line for _, _, line in self.prompts()][-1:]
+        with tempfile.TemporaryDirectory() as folder:
+            answer, = with_model("embed", lines, *self.mmproj(), f"--output_dir={folder}",
+                                 model=golden("model.gguf"))
+            arrays = read_safetensors(answer["path"])
+        for name, golden_name, golden_set in (("image0.embeddings", "image0.embeddings", "image"),
+                                              ("sound0.embeddings", "sound0.embeddings", "audio")):
+            expected = read_safetensors(golden(golden_set + ".safetensors"))[golden_name]
+            self.assertEqual(len(arrays[name]), len(expected))
+            worst = max(abs(a - b) for a, b in zip(arrays[name], expected))
+            print(f"{name}: greatest difference {worst:.1e}")
+            self.assertLessEqual(worst, 1e-3)
+
+    def test_render_writes_pictures_out(self):
+        content = [next(self.prompts())[2]["media"][0], {"type": "text", "text": "Hi"}]
+        rendered, = with_model("render", [{"messages": [{"role": "user", "content": content}]}],
+                               model=golden("model.gguf"))
+        self.assertEqual(rendered["prompt"].count("<|image|>"), 63)
+        self.assertEqual(rendered["ids"].count(2042), 63)
 
 
 class ImportTest(unittest.TestCase):

@@ -27,11 +27,13 @@ class Session final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
   void Begin() { StartRead(&request_); }
 
   void Send(uint64_t stream_id, v1::GenerateReply reply);
+  void AskForMedia(uint64_t stream_id, int count);
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnDone() override;
 
  private:
+  void Put(v1::SessionReply message) ABSL_LOCKS_EXCLUDED(mutex_);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Worker& worker_;
@@ -131,6 +133,10 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     absl::MutexLock lock(&mutex_);
     return requests_;
   }
+  std::vector<v1::SessionRequest::MediaChunk> media_chunks() const override {
+    absl::MutexLock lock(&mutex_);
+    return media_chunks_;
+  }
   bool AwaitStarted(int count) override {
     return Await([this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
       return static_cast<int>(requests_.size()) >= count;
@@ -190,7 +196,18 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       }
       const auto [it, inserted] =
           streams_.emplace(StreamKey{session, message.start().stream_id()}, std::move(stream));
-      if (inserted) Advance(it);
+      if (!inserted) return;
+      if (options_.ask_for_media && request.media_size() > 0) {
+        it->second.media_awaited = request.media_size();
+        session->AskForMedia(message.start().stream_id(), request.media_size());
+      }
+      Advance(it);
+    } else if (message.has_media_chunk()) {
+      media_chunks_.push_back(message.media_chunk());
+      const auto it = streams_.find({session, message.media_chunk().stream_id()});
+      if (it == streams_.end() || !message.media_chunk().last()) return;
+      --it->second.media_awaited;
+      Advance(it);
     }
     TellLoad();
   }
@@ -220,12 +237,14 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     int prompt_tokens = 0;
     std::vector<uint32_t> scored;  // tokens of the prompt of which log probabilities are wanted
     size_t sent = 0;
+    int media_awaited = 0;
   };
   using StreamMap = std::map<StreamKey, Stream>;
 
   // Sends what the answer may give now; the stream is gone after its last message.
   void Advance(StreamMap::iterator it) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Stream& stream = it->second;
+    if (stream.media_awaited > 0) return;
     const Answer& answer = stream.answer;
     const bool error = !answer.error.empty();
     while (stream.sent < answer.tokens.size() && stream.sent < hold_after_) {
@@ -287,6 +306,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::SessionRequest::MediaChunk> media_chunks_ ABSL_GUARDED_BY(mutex_);
   StreamMap streams_ ABSL_GUARDED_BY(mutex_);
   std::set<testing::Watch*> watches_ ABSL_GUARDED_BY(mutex_);
 };
@@ -298,6 +318,18 @@ void Session::Send(uint64_t stream_id, v1::GenerateReply reply) {
   v1::SessionReply::Output& output = *message.add_outputs();
   output.set_stream_id(stream_id);
   *output.mutable_reply() = std::move(reply);
+  Put(std::move(message));
+}
+
+void Session::AskForMedia(uint64_t stream_id, int count) {
+  v1::SessionReply message;
+  v1::SessionReply::NeedMedia& need = *message.add_need_media();
+  need.set_stream_id(stream_id);
+  for (int i = 0; i < count; ++i) need.add_media(i);
+  Put(std::move(message));
+}
+
+void Session::Put(v1::SessionReply message) {
   absl::MutexLock lock(&mutex_);
   if (ended_) return;
   outbox_.push_back(std::move(message));

@@ -30,6 +30,7 @@ class FakeWorker {
     std::string address = "127.0.0.1:0";  // Port 0: the kernel picks.
     v1::DescribeReply description;
     AnswerFunction answer;
+    bool ask_for_media = false;  // Answers wait until the request's media have come.
   };
 
   // UNAVAILABLE if the address is taken.
@@ -52,6 +53,8 @@ class FakeWorker {
   virtual int running() const = 0;
   virtual int cancelled() const = 0;
   virtual std::vector<v1::GenerateRequest> requests() const = 0;
+  // Pieces of media that came, of all requests.
+  virtual std::vector<v1::SessionRequest::MediaChunk> media_chunks() const = 0;
   // Block until it is so; false after 30 s.
   virtual bool AwaitStarted(int count) = 0;
   virtual bool AwaitRunning(int count) = 0;

@@ -30,6 +30,10 @@ Metadata SmallMetadata() {
   add("▁", PieceType::kNormal);
   for (char c = '!'; c <= '~'; ++c) add(std::string(1, c), PieceType::kNormal);
   for (const char* piece : {"th", "the", "▁the"}) add(piece, PieceType::kNormal);
+  for (const char* piece :
+       {"<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>"}) {
+    add(piece, PieceType::kControl);
+  }
 
   Metadata metadata;
   metadata.Set("general.architecture", std::string("gemma4"));
@@ -63,6 +67,9 @@ v1::DescribeReply SmallDescription(absl::string_view model_name) {
   description.set_running_requests_max(64);
   description.set_waiting_requests_max(64);
   description.set_worker_id("fake");
+  description.mutable_media()->set_images(true);
+  description.mutable_media()->set_sounds(true);
+  description.mutable_media()->set_image_tokens_max(280);
   return description;
 }
 
