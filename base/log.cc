@@ -92,11 +92,12 @@ void StartLog(absl::string_view process) {
   Logger().set_level(level->second);
 }
 
+bool IsLogged(LogLevel level) { return Logger().should_log(SpdlogLevel(level)); }
+
 void Log(LogLevel level, absl::string_view message, const std::vector<LogField>& fields) {
-  const spdlog::level::level_enum spdlog_level = SpdlogLevel(level);
-  if (!Logger().should_log(spdlog_level)) return;
+  if (!IsLogged(level)) return;
   const std::string body = LogBody(message, fields);
-  Logger().log(spdlog_level, spdlog::string_view_t(body.data(), body.size()));
+  Logger().log(SpdlogLevel(level), spdlog::string_view_t(body.data(), body.size()));
 }
 
 void LogEffectiveFlags() {

@@ -38,6 +38,8 @@ struct LogField {
 // that, lines are shown from level info on under the name "facet".
 void StartLog(absl::string_view process);
 
+// For those whose message is dear to make.
+bool IsLogged(LogLevel level);
 void Log(LogLevel level, absl::string_view message, const std::vector<LogField>& fields = {});
 inline void LogInfo(absl::string_view message, const std::vector<LogField>& fields = {}) {
   Log(LogLevel::kInfo, message, fields);

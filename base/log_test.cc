@@ -40,6 +40,8 @@ TEST(LogTest, WritesOneLine) {
 TEST(LogTest, LevelHides) {
   StartLog("router");
   ::testing::internal::CaptureStderr();
+  EXPECT_FALSE(IsLogged(LogLevel::kDebug));
+  EXPECT_TRUE(IsLogged(LogLevel::kInfo));
   Log(LogLevel::kDebug, "quiet");
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }

@@ -3,6 +3,8 @@
 #include <boost/json.hpp>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "router/api_error.h"
 #include "router/json_fields.h"
 
 namespace facet {
@@ -24,6 +26,15 @@ json::object InputAudioPart(absl::string_view data, absl::string_view format) {
 
 json::object FunctionTool(json::object function) {
   return {{"type", "function"}, {"function", std::move(function)}};
+}
+
+absl::Status ServerToolError(const std::string& path, const std::string& type,
+                             absl::string_view own_type) {
+  return InvalidParam(
+      path + ".type",
+      absl::StrCat("`", path, ".type` is \"", type,
+                   "\", but this server has tools of the client alone: use \"", own_type, "\"."),
+      "unsupported_value");
 }
 
 json::object FunctionCall(absl::string_view id, absl::string_view name, json::value arguments) {

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "model/json.h"
 #include "router/api_error.h"
@@ -91,8 +92,8 @@ absl::StatusOr<json::value> DeleteResponse(ResponseStore& store, const std::stri
 
 }  // namespace
 
-// A route has one of the four. `answer` gets what stands behind `path` where that ends in a slash;
-// `build` waits for the media of a prompt.
+// A route has one of `parse`, `answer`, `build` and `text`. `answer` gets what stands behind `path`
+// where that ends in a slash; `build` waits for the media of a prompt.
 struct HttpApi::Route {
   using Parse = absl::StatusOr<ApiCall> (*)(const HttpRequest& request, ResponseStore& store);
   using Answer = absl::StatusOr<json::value> (*)(HttpApi& api, const HttpRequest& request,
@@ -107,7 +108,7 @@ struct HttpApi::Route {
   Parse parse = nullptr;
   Answer answer = nullptr;
   Build build = nullptr;
-  bool metrics = false;
+  HttpResponse (*text)(const HttpApi& api) = nullptr;
   ErrorBodyFunction error_body = &ErrorBody;
 };
 
@@ -169,6 +170,10 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .answer = [](HttpApi& api, const HttpRequest& request,
                   const std::string&) { return Detokenize(api.pool_, request.body); }},
     {.method = "GET",
+     .path = "/tokenizer_info",
+     .answer = [](HttpApi& api, const HttpRequest&,
+                  const std::string&) { return TokenizerInfo(api.pool_); }},
+    {.method = "GET",
      .path = "/health",
      .answer = [](HttpApi&, const HttpRequest&, const std::string&) -> absl::StatusOr<json::value> {
        return json::object{{"status", "ok"}};
@@ -180,8 +185,30 @@ const HttpApi::Route HttpApi::kRoutes[] = {
        if (!api.pool_.ready()) return NotReady();
        return json::object{{"status", "ready"}};
      }},
-    {.method = "GET", .path = "/metrics", .metrics = true},
+    {.method = "GET",
+     .path = "/metrics",
+     .text =
+         [](const HttpApi& api) {
+           return HttpResponse{.content_type = kMetricsContentType,
+                               .body = api.metrics_.registry.Text()};
+         }},
+    {.method = "GET",
+     .path = "/openapi.json",
+     .text = [](const HttpApi&) { return HttpResponse{.body = std::string(OpenApiDocument())}; }},
 };
+
+std::vector<std::pair<std::string, std::string>> HttpApi::Routes() {
+  std::vector<std::pair<std::string, std::string>> routes;
+  for (const Route& route : kRoutes) routes.emplace_back(route.method, route.path);
+  return routes;
+}
+
+void HttpApi::LogUnknownFields(const HttpRequest& request) {
+  if (!IsLogged(LogLevel::kDebug)) return;
+  for (const std::string& field : known_fields_.TakeUnknown(request.path, request.body)) {
+    Log(LogLevel::kDebug, "unknown field ignored", {{"path", request.path}, {"field", field}});
+  }
+}
 
 asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter& writer) {
   std::vector<absl::string_view> methods;
@@ -193,16 +220,12 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
     if (!fits) continue;
     methods.push_back(route.method);
     if (route.method != request.method) continue;
+    LogUnknownFields(request);
     if (route.parse != nullptr) {
       co_return co_await generate_.Answer(request, route.parse(request, responses_), route.endpoint,
                                           route.error_body, writer);
     }
-    HttpResponse response;
-    if (route.metrics) {
-      response.content_type = kMetricsContentType;
-      response.body = metrics_.registry.Text();
-      co_return co_await writer.Send(std::move(response));
-    }
+    if (route.text != nullptr) co_return co_await writer.Send(route.text(*this));
     absl::StatusOr<json::value> answer = json::value();
     if (route.build != nullptr) {
       answer = co_await route.build(pool_, loader_, request.body, WatchClient(writer));
@@ -213,6 +236,7 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
     if (!answer.ok()) {
       co_return co_await writer.Send(ErrorResponse(answer.status(), route.error_body));
     }
+    HttpResponse response;
     response.body = json::serialize(*answer);
     co_return co_await writer.Send(std::move(response));
   }

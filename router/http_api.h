@@ -2,11 +2,16 @@
 #define FACET_ROUTER_HTTP_API_H_
 
 #include <boost/asio/awaitable.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "router/generation_endpoint.h"
 #include "router/http_server.h"
+#include "router/known_fields.h"
 #include "router/media_loader.h"
 #include "router/metrics.h"
+#include "router/openapi.h"
 #include "router/response_store.h"
 #include "router/worker_pool.h"
 
@@ -31,12 +36,18 @@ class HttpApi {
         loader_(loader),
         metrics_(metrics),
         responses_(options.responses),
-        generate_{pool, loader, metrics, options.keep_alive_ms} {}
+        generate_{pool, loader, metrics, options.keep_alive_ms},
+        known_fields_(OpenApiDocument()) {}
+
+  // The method and path of each route; a path that ends in a slash has a name behind it.
+  static std::vector<std::pair<std::string, std::string>> Routes();
 
   boost::asio::awaitable<void> Handle(const HttpRequest& request, ResponseWriter& writer);
 
  private:
   struct Route;
+  // At log level debug: what in the body has no effect.
+  void LogUnknownFields(const HttpRequest& request);
   static const Route kRoutes[];
 
   WorkerPool& pool_;
@@ -44,6 +55,7 @@ class HttpApi {
   RouterMetrics& metrics_;
   ResponseStore responses_;
   const GenerationEndpoint generate_;
+  KnownFields known_fields_;
 };
 
 }  // namespace facet

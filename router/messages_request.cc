@@ -224,13 +224,7 @@ absl::Status ConvertTool(const json::value& tool, const std::string& path, json:
   const JsonFields fields(tool.get_object(), prefix);
   std::string type = "custom", name, description;
   RETURN_IF_ERROR(fields.String("type", &type));
-  if (type != "custom") {
-    return InvalidParam(prefix + "type",
-                        absl::StrCat("`", prefix, "type` is \"", type,
-                                     "\", but this server has tools of the client alone: use "
-                                     "\"custom\"."),
-                        "unsupported_value");
-  }
+  if (type != "custom") return ServerToolError(path, type, "custom");
   RETURN_IF_ERROR(fields.RequiredString("name", &name));
   RETURN_IF_ERROR(fields.String("description", &description));
   ASSIGN_OR_RETURN(const json::object* schema, fields.Object("input_schema"));

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
+#include "model/testing/files.h"
 #include "router/api_error.h"
 
 namespace facet {
@@ -17,7 +18,6 @@ namespace fs = std::filesystem;
 
 class ResponseStoreTest : public ::testing::Test {
  protected:
-  ResponseStoreTest() { fs::remove_all(folder_); }
   ResponseStore Make(int count_max = 100, int64_t bytes_max = 1 << 20) const {
     return ResponseStore({folder_, count_max, bytes_max});
   }
@@ -32,7 +32,7 @@ class ResponseStoreTest : public ::testing::Test {
         std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
   }
 
-  const std::string folder_ = ::testing::TempDir() + "/responses";
+  const std::string folder_ = testing::EmptyFolder("responses");
 };
 
 // Given a response put by one router, expect another to read it, and to remove it for both.

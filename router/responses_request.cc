@@ -89,13 +89,7 @@ absl::Status ConvertTools(const JsonFields& body, json::object& chat, FieldNames
     const std::string prefix = path + ".";
     std::string type;
     RETURN_IF_ERROR(JsonFields(tool, prefix).RequiredString("type", &type));
-    if (type != "function") {
-      return InvalidParam(prefix + "type",
-                          absl::StrCat("`", prefix, "type` is \"", type,
-                                       "\", but this server has tools of the client alone: use "
-                                       "\"function\"."),
-                          "unsupported_value");
-    }
+    if (type != "function") return ServerToolError(path, type, "function");
     json::object function;
     CopyFields(tool, {"name", "description", "parameters", "strict"}, function);
     tools.push_back(FunctionTool(std::move(function)));

@@ -91,4 +91,20 @@ absl::StatusOr<json::value> Detokenize(const WorkerPool& pool, absl::string_view
   return json::object{{"prompt", JsonText(text)}};
 }
 
+absl::StatusOr<json::value> TokenizerInfo(const WorkerPool& pool) {
+  ASSIGN_OR_RETURN(const auto model, FindModel(pool, /*name=*/""));
+  const Vocabulary& vocabulary = *model->vocabulary;
+  const auto piece = [&](const std::optional<int>& id) -> json::value {
+    return id ? json::value(JsonText(vocabulary.piece(*id))) : nullptr;
+  };
+  const Vocabulary::Roles& roles = vocabulary.roles();
+  return json::object{{"tokenizer_class", "GemmaTokenizer"},
+                      {"model_max_length", model->context_tokens_max},
+                      {"bos_token", piece(roles.bos)},
+                      {"eos_token", piece(roles.eos)},
+                      {"pad_token", piece(roles.pad)},
+                      {"unk_token", piece(roles.unknown)},
+                      {"chat_template", JsonText(vocabulary.chat_template())}};
+}
+
 }  // namespace facet

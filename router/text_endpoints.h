@@ -27,6 +27,8 @@ boost::asio::awaitable<absl::StatusOr<boost::json::value>> CountTokens(const Wor
                                                                        ClientLeft client_left);
 // POST /detokenize, as vLLM has it.
 absl::StatusOr<boost::json::value> Detokenize(const WorkerPool& pool, absl::string_view body);
+// GET /tokenizer_info, as vLLM has it: special tokens and the chat template.
+absl::StatusOr<boost::json::value> TokenizerInfo(const WorkerPool& pool);
 
 }  // namespace facet
 

@@ -36,9 +36,6 @@ class MessagesApiTest : public RouterTest {
   }
 };
 
-constexpr char kThinkAndCall[] =
-    "<|channel>thought\nHm.<channel|>Now:<|tool_call>call:f{a:<|\"|>x<|\"|>}<tool_call|>"
-    "<|tool_response>";
 constexpr char kTools[] = R"("tools":[{"name":"f","input_schema":{"type":"object"}}])";
 
 // Given a message, expect Anthropic's object; cached tokens are counted apart.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/testing/files.h"
 #include "tests/named_events.h"
 #include "tests/router_fixture.h"
 
@@ -26,21 +27,15 @@ using ::testing::StartsWith;
 
 class ResponsesApiTest : public RouterTest {
  protected:
-  ResponsesApiTest() {
-    std::filesystem::remove_all(folder_);
-    options_.api.responses.folder = folder_;
-  }
+  ResponsesApiTest() { options_.api.responses.folder = folder_; }
   Response Ask(absl::string_view input, absl::string_view fields = "") {
     return Post("/v1/responses",
                 absl::StrCat(R"({"input":)", input, fields.empty() ? "" : ",", fields, "}"));
   }
 
-  const std::string folder_ = ::testing::TempDir() + "/kept_responses";
+  const std::string folder_ = testing::EmptyFolder("responses");
 };
 
-constexpr char kThinkAndCall[] =
-    "<|channel>thought\nHm.<channel|>Now:<|tool_call>call:f{a:<|\"|>x<|\"|>}<tool_call|>"
-    "<|tool_response>";
 constexpr char kTools[] =
     R"("tools":[{"type":"function","name":"f","parameters":{"type":"object"}}])";
 
@@ -176,7 +171,7 @@ TEST_F(ResponsesApiTest, KeepsOnlyWhatIsToBeKept) {
   StartAll(1);
   const json::value body = Ask("\"Hi\"", R"("store":false)").Json();
   EXPECT_EQ(body.at("store"), false);
-  EXPECT_FALSE(std::filesystem::exists(folder_));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
   options_.api.responses.folder = "";
   router_ = nullptr;
   StartRouter({workers_[0]->address()});

@@ -158,6 +158,10 @@ inline std::string ChatBody(absl::string_view fields = "") {
 
 class RouterTest : public ::testing::Test {
  protected:
+  // An answer with a thought, a text and a call of `f`.
+  static constexpr char kThinkAndCall[] =
+      "<|channel>thought\nHm.<channel|>Now:<|tool_call>call:f{a:<|\"|>x<|\"|>}<tool_call|>"
+      "<|tool_response>";
   static constexpr char kAnswer[] = "Hello, the world.";
 
   std::unique_ptr<FakeWorker> StartWorker(absl::string_view model = "small",

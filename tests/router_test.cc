@@ -85,9 +85,7 @@ TEST_F(RouterTest, ChatStreams) {
 // Given thinking and a tool call in the output, expect them apart from the content.
 TEST_F(RouterTest, ThinkingAndToolCallsAreTold) {
   StartAll();
-  SetAnswerText(
-      "<|channel>thought\nHm.<channel|>Now:<|tool_call>call:f{a:<|\"|>x<|\"|>}<tool_call|>"
-      "<|tool_response>");
+  SetAnswerText(kThinkAndCall);
   const std::string tools = R"("tools":[{"type":"function","function":{"name":"f"}}])";
   const json::value choice = Chat(tools).Json().at("choices").at(0);
   EXPECT_EQ(choice.at("message").at("reasoning_content"), "Hm.");

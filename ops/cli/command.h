@@ -20,6 +20,7 @@ struct Command {
 // Each is defined in the file of its name.
 extern const Command kBenchEngineCommand;
 extern const Command kBenchPrefixCommand;
+extern const Command kChatCommand;
 extern const Command kEmbedCommand;
 extern const Command kGenerateCommand;
 extern const Command kImportCommand;

@@ -18,8 +18,9 @@ namespace facet {
 namespace {
 
 const Command* const kCommands[] = {
-    &kServeCommand,  &kGenerateCommand, &kScoreCommand,  &kEmbedCommand,       &kTokenizeCommand,
-    &kRenderCommand, &kInspectCommand,  &kImportCommand, &kBenchEngineCommand, &kBenchPrefixCommand,
+    &kServeCommand,  &kChatCommand,        &kGenerateCommand,    &kScoreCommand,
+    &kEmbedCommand,  &kTokenizeCommand,    &kRenderCommand,      &kInspectCommand,
+    &kImportCommand, &kBenchEngineCommand, &kBenchPrefixCommand,
 };
 
 std::string Overview() {

@@ -36,6 +36,7 @@ ABSL_FLAG(int, port, 9379, "HTTP port; 0 lets the kernel pick.");
 ABSL_FLAG(int, grpc_port, 9380, "gRPC port; 0 lets the kernel pick.");
 ABSL_FLAG(int, worker_port, 9381, "gRPC port of the first worker; 0 lets the kernel pick.");
 ABSL_FLAG(std::string, allowed_origins, "", "Origins that browsers may call from, or *.");
+ABSL_FLAG(std::string, response_dir, "", "Keeps what previous_response_id goes on from.");
 
 namespace facet {
 namespace {
@@ -141,7 +142,8 @@ absl::Status Cluster::Start(const std::string& model) {
                   absl::StrCat("--host=", absl::GetFlag(FLAGS_host)),
                   absl::StrCat("--port=", absl::GetFlag(FLAGS_port)),
                   absl::StrCat("--grpc_port=", absl::GetFlag(FLAGS_grpc_port)),
-                  absl::StrCat("--allowed_origins=", absl::GetFlag(FLAGS_allowed_origins))}));
+                  absl::StrCat("--allowed_origins=", absl::GetFlag(FLAGS_allowed_origins)),
+                  absl::StrCat("--response_dir=", absl::GetFlag(FLAGS_response_dir))}));
   ASSIGN_OR_RETURN(const int http_port, PortIn(ready, "http_port"));
   ASSIGN_OR_RETURN(const int grpc_port, PortIn(ready, "grpc_port"));
   const std::string host =
@@ -253,7 +255,8 @@ const Command kServeCommand = {
     "serve", "a router and workers on this machine",
     "facet serve MODEL [--workers=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
     "[--threads=N] [--kv_cache_mib=2048] [--kv_format=f32] [--kv_form=plain] [--assistant=FILE]\n"
-    "[--allowed_origins=*]: starts one router and the workers as processes of their own, starts\n"
+    "[--allowed_origins=*] [--response_dir=FOLDER]: starts one router and the workers as processes "
+    "of their own, starts\n"
     "again what dies, and stops all on Ctrl-C. MODEL is a GGUF file or a model folder.\n"
     "Threads are for each worker; 0 shares the processors out.\n"
     "--host_tier_bytes, --disk_tier_dir, --disk_tier_bytes: where cached prefixes go that a\n"

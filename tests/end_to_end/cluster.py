@@ -30,7 +30,7 @@ def configure(bin_folder, model, checkout_folder):
     global model_path, checkout
     model_path, checkout = os.path.abspath(model), checkout_folder
     for name, folder in (("facet", "ops/cli"), ("facet-worker", "worker"),
-                         ("facet-router", "router")):
+                         ("facet-router", "router"), ("fake_worker", "tests/fake_worker")):
         path = os.path.join(os.path.abspath(bin_folder), folder, name)
         if not os.access(path, os.X_OK):
             raise SystemExit(f"{path} is missing: bazel build //{folder}:{name}")
@@ -152,6 +152,14 @@ class Worker(Process):
         self.address = f"127.0.0.1:{self.port}"
 
 
+class FakeWorker(Process):
+    """A worker without a model that says what it is told: see tests/fake_worker."""
+
+    def __init__(self, *flags):
+        super().__init__("fake_worker", *flags)
+        self.address = f"127.0.0.1:{json.loads(self.read_line())['port']}"
+
+
 class HttpServer:
     """What listens for HTTP on 127.0.0.1:port."""
     port = None
@@ -170,6 +178,12 @@ class HttpServer:
         """Sends JSON and gives the answer's; an AssertionError if it is not 200."""
         status, _, text = self.request("POST", path, json.dumps(body),
                                        {"Content-Type": "application/json"})
+        assert status == 200, f"{status}: {text}"
+        return json.loads(text)
+
+    def get(self, path):
+        """The JSON that a path answers; an AssertionError if it is not 200."""
+        status, _, text = self.request("GET", path)
         assert status == 200, f"{status}: {text}"
         return json.loads(text)
 
@@ -225,8 +239,8 @@ class Serve(Process, HttpServer):
 class Cluster:
     """A router and its workers, ready."""
 
-    def __init__(self, worker_count=2, worker_flags=(), router_flags=()):
-        self.workers = [Worker(*worker_flags) for _ in range(worker_count)]
+    def __init__(self, worker_count=2, worker_flags=(), router_flags=(), make_worker=Worker):
+        self.workers = [make_worker(*worker_flags) for _ in range(worker_count)]
         self.router = Router(self.workers, *router_flags)
         self.router.wait_ready()
         self.router.wait_workers(worker_count)
