@@ -5,7 +5,6 @@ FACET_SCHEMATHESIS_EXAMPLES sets how many requests are made up for each operatio
 follow from the document alone; FACET_SEED sets which."""
 import os
 import pathlib
-import random
 import re
 import subprocess
 import sys
@@ -29,7 +28,9 @@ class OpenApiTest(unittest.TestCase):
 
     def test_server_and_document_agree(self):
         examples = os.environ.get("FACET_SCHEMATHESIS_EXAMPLES", "10")
-        seed = os.environ.get("FACET_SEED", str(random.SystemRandom().randrange(2**31)))
+        # The same in each run, so that what one finds was changed and not drawn; any other number
+        # looks for more.
+        seed = os.environ.get("FACET_SEED", "630194243")
         print(f"FACET_SEED={seed} FACET_SCHEMATHESIS_EXAMPLES={examples}")
         url = f"http://127.0.0.1:{self.servers.router.port}"
         with tempfile.TemporaryDirectory(prefix="facet-schemathesis-") as folder:
