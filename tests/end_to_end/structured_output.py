@@ -103,4 +103,4 @@ class ThousandSchemasTest(unittest.TestCase):
         ends = run_schemas(self, servers.router, int(os.environ.get("FACET_SEED", "1")),
                            int(os.environ.get("FACET_SCHEMAS", "1000")))
         self.assertGreater(ends.get("stop", 0), 0)
-        self.assertIsNone(servers.router.exit_code())
+        self.assertIsNone(servers.router.exit_code)
