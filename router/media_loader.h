@@ -42,6 +42,10 @@ class MediaLoader {
                                             std::shared_ptr<const ServedModel> model,
                                             ClientLeft client_left);
 
+  // Ends the threads, which hold the executors of those that called Load until then: to be called
+  // before these go. No Load may follow or still wait.
+  void BlockingStop() { pool_.BlockingStop(); }
+
   int64_t bytes_held() const { return budget_.taken(); }
 
  private:

@@ -47,16 +47,17 @@ class MediaLoaderTest : public ::testing::Test {
     model->media.set_images(true);
     model->media.set_image_tokens_max(1120);
     MediaLoader& loader = *loader_;
-    asio::io_context context;
     auto result = asio::co_spawn(
-        asio::make_strand(context),
+        asio::make_strand(context_),
         loader.Load(request, std::move(model), std::make_shared<std::atomic<bool>>(client_left)),
         asio::use_future);
-    context.run();
+    context_.restart();
+    context_.run();
     return result.get();
   }
   void Make(const MediaLoaderOptions& options) { loader_ = std::make_unique<MediaLoader>(options); }
 
+  asio::io_context context_;  // Outlives the loader's threads.
   std::unique_ptr<MediaLoader> loader_ = std::make_unique<MediaLoader>(MediaLoaderOptions());
 };
 

@@ -66,6 +66,7 @@ class RouterImpl final : public Router {
     pool_.reset();
     work_.reset();
     for (std::thread& thread : threads_) thread.join();
+    loader_.BlockingStop();
   }
 
   absl::Status Start(RouterOptions options) {

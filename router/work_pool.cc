@@ -8,12 +8,13 @@ WorkPool::WorkPool(int threads, int waiting_max) : waiting_max_(waiting_max) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
 }
 
-WorkPool::~WorkPool() {
+void WorkPool::BlockingStop() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 bool WorkPool::Add(std::vector<std::function<void()>> jobs) {

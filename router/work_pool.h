@@ -16,8 +16,9 @@ namespace facet {
 class WorkPool {
  public:
   WorkPool(int threads, int waiting_max);
-  // Does what was added before, then ends. No Add may follow.
-  ~WorkPool();
+  ~WorkPool() { BlockingStop(); }
+  // Does what was added before, then ends the threads. No Add may follow.
+  void BlockingStop() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Takes all of `jobs` or, where not all have room in the queue, none; false then.
   [[nodiscard]] bool Add(std::vector<std::function<void()>> jobs) ABSL_LOCKS_EXCLUDED(mutex_);
