@@ -1,15 +1,10 @@
 #include "worker/engine.h"
 
-#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <functional>
-#include <map>
 #include <memory>
-#include <numeric>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -22,203 +17,23 @@
 #include "base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/grammar.h"
-#include "proto/page_key.h"
-#include "tests/fake_worker/small_model.h"
-#include "worker/engine_options.h"
-#include "worker/loaded_model.h"
 #include "worker/scorer.h"
-#include "worker/testing/guessing_drafter.h"
+#include "worker/testing/test_engine.h"
 
 namespace facet {
 namespace {
 
+using ::facet::testing::EngineShape;
+using ::facet::testing::ExpectSameAnswer;
+using ::facet::testing::RandomRequests;
+using ::facet::testing::Request;
+using ::facet::testing::Result;
+using ::facet::testing::Results;
 using ::facet::testing::StatusIs;
+using ::facet::testing::TestEngine;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
-
-constexpr char kModel[] = "tests/testdata/golden/model.gguf";
-
-struct Result {
-  std::vector<uint32_t> tokens;
-  std::vector<v1::TokenLogprobs> logprobs;
-  std::vector<v1::TokenLogprobs> prompt_logprobs;
-  v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
-  std::string error;
-  v1::Ledger ledger;
-  int finishes = 0;
-};
-
-// Collects what an engine gives, by stream id.
-class Results final : public StepSink {
- public:
-  void OnStep(std::vector<Output> outputs) override {
-    absl::MutexLock lock(&mutex_);
-    for (const Output& output : outputs) {
-      for (const uint32_t index : output.need_media) on_need_media(output.stream_id, index);
-      Result& result = results_[output.stream_id];
-      for (const uint32_t token : output.reply.tokens()) result.tokens.push_back(token);
-      for (const auto& logprobs : output.reply.logprobs()) result.logprobs.push_back(logprobs);
-      for (const auto& logprobs : output.reply.prompt_logprobs()) {
-        result.prompt_logprobs.push_back(logprobs);
-      }
-      if (output.reply.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
-        result.finish_reason = output.reply.finish_reason();
-        result.error = output.reply.error();
-        result.ledger = output.reply.ledger();
-        ++result.finishes;
-      }
-    }
-  }
-  Result Wait(uint64_t id) {
-    const auto done = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-      const auto found = results_.find(id);
-      return found != results_.end() && found->second.finishes > 0;
-    };
-    absl::MutexLock lock(&mutex_);
-    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&done), absl::Minutes(2))) << id;
-    return results_[id];
-  }
-  bool finished(uint64_t id) {
-    absl::MutexLock lock(&mutex_);
-    return results_[id].finishes > 0;
-  }
-  void WaitForTokens(uint64_t id, size_t count) {
-    const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-      const auto found = results_.find(id);
-      return found != results_.end() && found->second.tokens.size() >= count;
-    };
-    absl::MutexLock lock(&mutex_);
-    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Minutes(2))) << id;
-  }
-
-  // Called on the engine's thread.
-  std::function<void(uint64_t id, uint32_t index)> on_need_media;
-
- private:
-  absl::Mutex mutex_;
-  std::map<uint64_t, Result> results_ ABSL_GUARDED_BY(mutex_);
-};
-
-struct EngineShape {
-  int running_requests_max = 32;
-  int waiting_requests_max = 64;
-  int step_tokens_max = 64;
-  int64_t kv_bytes = 64 << 20;
-  int context_tokens_max = 1024;
-  int drafts_max = 0;  // 0: no drafter
-  bool media = false;  // with embedders
-  TierOptions tiers = {};
-  bool suppress_all = false;  // so that no id may be chosen
-};
-
-// Of a vocabulary that names the first 370 of the model's ids. Null without XGrammar.
-GrammarCompiler* Compiler() {
-  static GrammarCompiler* const compiler = [] {
-    auto made = GrammarCompiler::Make(testing::SmallVocabulary());
-    return made.ok() ? made->release() : nullptr;
-  }();
-  return compiler;
-}
-
-// A tiny random model with an engine on it.
-class TestEngine {
- public:
-  explicit TestEngine(const EngineShape& setup = {}) : results(std::make_shared<Results>()) {
-    LoadOptions options;
-    options.threads = 2;
-    options.kv = {setup.kv_bytes, setup.context_tokens_max, setup.running_requests_max,
-                  setup.step_tokens_max};
-    if (setup.drafts_max > 0) options.assistant = "tests/testdata/golden/assistant.gguf";
-    options.drafts_max = setup.drafts_max;
-    if (setup.media) options.mmproj = "tests/testdata/golden/mmproj.gguf";
-    options.tiers = setup.tiers;
-    auto loaded = LoadModel(kModel, options);
-    EXPECT_OK(loaded);
-    model = std::make_unique<LoadedModel>(*std::move(loaded));
-    EngineOptions engine_options = EngineOptionsFor(*model);
-    engine_options.waiting_requests_max = setup.waiting_requests_max;
-    if (setup.suppress_all) {
-      engine_options.suppressed_ids.resize(engine_options.vocab_size);
-      std::iota(engine_options.suppressed_ids.begin(), engine_options.suppressed_ids.end(), 0);
-    }
-    engine_options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms.load()); };
-    engine_options.on_load = [this](const v1::Load& load) {
-      absl::MutexLock lock(&load_mutex);
-      last_load = load;
-    };
-    if (setup.drafts_max > 0) {
-      drafter = std::make_unique<testing::GuessingDrafter>(model->drafter.get(), 5);
-    }
-    EngineParts parts = PartsOf(*model);
-    parts.drafter = drafter.get();
-    parts.grammar_compiler = Compiler();
-    engine = std::make_unique<Engine>(engine_options, parts);
-  }
-
-  Result Run(const v1::GenerateRequest& request, uint64_t id = 1) {
-    EXPECT_OK(engine->Submit(request, results, id));
-    return results->Wait(id);
-  }
-
-  // Ends the engine and checks that each page came back.
-  ~TestEngine() {
-    engine.reset();
-    model->cache->pages().CheckInvariants();
-    for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
-      EXPECT_EQ(model->cache->pages().in_use_count(pool), 0);
-      if (model->host_tier == nullptr) continue;
-      model->host_tier->slots().CheckInvariants();
-      EXPECT_EQ(model->host_tier->slots().in_use_count(pool), 0);
-    }
-  }
-
-  std::atomic<int64_t> now_ms{0};
-  std::shared_ptr<Results> results;  // shared with the engine's requests
-  std::unique_ptr<LoadedModel> model;
-  absl::Mutex load_mutex;
-  v1::Load last_load ABSL_GUARDED_BY(load_mutex);
-  std::unique_ptr<testing::GuessingDrafter> drafter;  // null without
-  std::unique_ptr<Engine> engine;
-};
-
-v1::GenerateRequest Request(std::vector<uint32_t> prompt, uint32_t tokens_max) {
-  v1::GenerateRequest request;
-  request.mutable_prompt_tokens()->Add(prompt.begin(), prompt.end());
-  request.set_tokens_max(tokens_max);
-  return request;
-}
-
-// Lists of short words, which end at <eos>; with a count that masks leave out.
-constexpr char kGrammar[] = R"(root ::= "[" word ("," word){1,30} "]"
-word ::= "\"" [a-z]{2,5} "\"" | "the" | [0-9]{1,3})";
-
-// Requests of many lengths, greedy and sampled, from a seed. Some have a grammar.
-std::vector<v1::GenerateRequest> RandomRequests(int count, int prompt_max, int tokens_max) {
-  std::mt19937 random(20);
-  std::vector<v1::GenerateRequest> requests;
-  for (int i = 0; i < count; ++i) {
-    std::vector<uint32_t> prompt = {2};
-    const int length = 1 + static_cast<int>(random() % prompt_max);
-    for (int k = 1; k < length; ++k) prompt.push_back(110 + random() % 1800);
-    v1::GenerateRequest request = Request(prompt, 1 + random() % tokens_max);
-    if (i % 2 == 1) {
-      v1::Sampling& sampling = *request.mutable_sampling();
-      sampling.set_temperature(0.9f);
-      sampling.set_top_k(i % 3 == 0 ? 0 : 40);
-      sampling.set_top_p(0.95f);
-      sampling.set_seed(random());
-      if (i % 4 == 1) sampling.set_frequency_penalty(0.5f);
-    }
-    if (i % 3 == 2 && Compiler() != nullptr) {
-      request.set_grammar(kGrammar);
-      request.add_stop_tokens(1);
-    }
-    requests.push_back(request);
-  }
-  return requests;
-}
 
 // The law of serving: the same request gives the same tokens alone, among 31 others, in other
 // chunks, and after preemption.
@@ -342,16 +157,6 @@ TEST(EngineTest, RefusesPromptLogprobsThatCannotBe) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("prompt_logprobs goes")));
 }
 
-// The parts of a result that must not depend on drafts.
-void ExpectSameAnswer(const Result& result, const Result& plain) {
-  EXPECT_EQ(result.tokens, plain.tokens);
-  EXPECT_EQ(result.finish_reason, plain.finish_reason);
-  ASSERT_EQ(result.logprobs.size(), plain.logprobs.size());
-  for (size_t i = 0; i < plain.logprobs.size(); ++i) {
-    EXPECT_EQ(result.logprobs[i].SerializeAsString(), plain.logprobs[i].SerializeAsString());
-  }
-}
-
 // Given a drafter that is often right, expect fewer steps, and each request's tokens, log
 // probabilities and end as without one: greedy, sampled with a seed, with penalties, at stop ids.
 TEST(EngineTest, DraftsChangeNothingButTheSteps) {
@@ -420,211 +225,6 @@ TEST(EngineTest, ResumesAnAnswer) {
       EXPECT_EQ(rest.ledger.generated_tokens(), 30 - broken);
     }
   }
-}
-
-// Whether a grammar's answer is whole, and fits.
-void ExpectFits(const std::string& grammar, const Result& result, bool whole) {
-  const auto matcher = Compiler()->Compile(grammar, {1});
-  ASSERT_OK(matcher);
-  for (const uint32_t id : result.tokens) {
-    ASSERT_TRUE((*matcher)->Accept(static_cast<int32_t>(id))) << id;
-  }
-  EXPECT_EQ((*matcher)->IsComplete(), whole);
-}
-
-// Given a grammar, expect each answer to fit it and to end where it ends; alone, with drafts, and
-// resumed after each of its tokens, the same.
-TEST(EngineTest, GrammarsObeyTheLawOfServing) {
-  if (Compiler() == nullptr) GTEST_SKIP() << "built without XGrammar";
-  EngineShape drafting;
-  drafting.drafts_max = 4;
-  TestEngine test, drafted(drafting);
-  test.engine->Start();
-  drafted.engine->Start();
-  int stopped = 0;
-  uint32_t accepted = 0;
-  for (uint64_t i = 0; i < 12; ++i) {
-    v1::GenerateRequest request = Request({2, 300 + static_cast<uint32_t>(i), 97}, 60);
-    request.set_grammar(kGrammar);
-    request.add_stop_tokens(1);
-    request.mutable_sampling()->set_temperature(i % 3 == 0 ? 0.0f : 1.0f);
-    request.mutable_sampling()->set_seed(i);
-    const Result whole = test.Run(request, i);
-    const bool stop = whole.finish_reason == v1::FINISH_REASON_STOP;
-    stopped += stop ? 1 : 0;
-    ExpectFits(kGrammar, whole, stop);
-    std::vector<int32_t> tokens(request.prompt_tokens().begin(), request.prompt_tokens().end());
-    tokens.insert(tokens.end(), whole.tokens.begin(), whole.tokens.end());
-    drafted.drafter->Tell(tokens);
-    const Result with_drafts = drafted.Run(request, i);
-    ExpectSameAnswer(with_drafts, whole);
-    accepted += with_drafts.ledger.drafts_accepted();
-    for (size_t broken = 1; broken < whole.tokens.size(); ++broken) {
-      v1::GenerateRequest resumed = request;
-      resumed.mutable_resume_from()->Add(whole.tokens.begin(), whole.tokens.begin() + broken);
-      const Result rest = test.Run(resumed, 1000 * (i + 1) + broken);
-      EXPECT_EQ(rest.tokens,
-                std::vector<uint32_t>(whole.tokens.begin() + broken, whole.tokens.end()));
-      EXPECT_EQ(rest.finish_reason, whole.finish_reason);
-    }
-  }
-  EXPECT_GT(stopped, 0);
-  EXPECT_GT(accepted, 50);
-}
-
-// A grammar that does not compile, that the resumed tokens do not fit, or that cannot end, is an
-// error of the request that names it, and nothing else suffers.
-TEST(EngineTest, RefusesBadGrammars) {
-  if (Compiler() == nullptr) GTEST_SKIP() << "built without XGrammar";
-  TestEngine test;
-  v1::GenerateRequest request = Request({2, 300}, 8);
-  request.set_grammar("root ::= (");
-  EXPECT_THAT(test.engine->Submit(request, test.results, 0),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("stop_tokens")));
-  request.add_stop_tokens(1);
-  test.engine->Start();
-  const Result malformed = test.Run(request, 1);
-  EXPECT_EQ(malformed.finish_reason, v1::FINISH_REASON_ERROR);
-  EXPECT_THAT(malformed.error, HasSubstr("grammar"));
-  request.set_grammar("root ::= \"the\"");
-  request.add_resume_from(7);
-  const Result misfit = test.Run(request, 2);
-  EXPECT_THAT(misfit.error, HasSubstr("resume_from[0] is 7"));
-  request.clear_resume_from();
-  const Result good = test.Run(request, 3);
-  EXPECT_EQ(good.finish_reason, v1::FINISH_REASON_STOP);
-  ExpectFits("root ::= \"the\"", good, true);
-}
-
-// A prompt with an image of 6 x 10 patches and a sound between pieces of text. `seed` makes another
-// image under the same ids.
-v1::GenerateRequest MediaRequest(uint32_t seed, int text_before, uint32_t tokens_max) {
-  std::mt19937 random(seed);
-  v1::GenerateRequest request = Request({2}, tokens_max);
-  const auto add_ids = [&](int count, uint32_t id) {
-    for (int i = 0; i < count; ++i) request.add_prompt_tokens(id == 0 ? 110 + i * 7 % 900 : id);
-  };
-  add_ids(text_before, 0);
-  v1::Media& image = *request.add_media();
-  image.set_kind(v1::Media::IMAGE);
-  image.set_first_token(request.prompt_tokens_size());
-  image.set_tokens(60);
-  image.set_grid_width(10);
-  for (int i = 0; i < 60 * kPatchElements; ++i) image.mutable_data()->push_back(random() % 256);
-  add_ids(60, 2042);
-  add_ids(9, 0);
-  v1::Media& sound = *request.add_media();
-  sound.set_kind(v1::Media::AUDIO);
-  sound.set_first_token(request.prompt_tokens_size());
-  sound.set_tokens(5);
-  for (int i = 0; i < 5 * kFrameSamples * 2; ++i) sound.mutable_data()->push_back(random() % 256);
-  add_ids(5, 2043);
-  add_ids(4, 0);
-  return request;
-}
-
-// Given prompts with images and sounds, expect the law of serving to hold for them too: alone,
-// among others in steps smaller than an image, preempted, and from a cache that ends inside an
-// image.
-TEST(EngineTest, MediaObeyTheLawOfServing) {
-  std::vector<v1::GenerateRequest> requests;
-  for (uint32_t i = 0; i < 12; ++i) requests.push_back(MediaRequest(i % 7, 20 + 5 * i, 12));
-  std::vector<Result> alone;
-  {
-    EngineShape shape;
-    shape.media = true;
-    shape.step_tokens_max = 256;
-    TestEngine lone(shape);
-    lone.engine->Start();
-    for (size_t i = 0; i < requests.size(); ++i) {
-      v1::GenerateRequest salted = requests[i];
-      salted.set_cache_salt(std::to_string(i));
-      alone.push_back(lone.Run(salted, i));
-    }
-    // The whole prompt again, from the cache.
-    const Result again = lone.Run(requests[3], 100), cached = lone.Run(requests[3], 101);
-    EXPECT_EQ(again.tokens, alone[3].tokens);
-    EXPECT_EQ(cached.tokens, alone[3].tokens);
-    EXPECT_EQ(cached.ledger.cached_tokens(), 64u);
-    // Another image under the same ids shares nothing that it changes.
-    const Result other = lone.Run(MediaRequest(77, 35, 12), 102);
-    EXPECT_EQ(other.ledger.cached_tokens(), 0u);
-  }
-  EngineShape tight;
-  tight.media = true;
-  tight.step_tokens_max = 32;
-  tight.kv_bytes = 4 << 20;
-  tight.context_tokens_max = 192;
-  TestEngine together(tight);
-  for (size_t i = 0; i < requests.size(); ++i) {
-    EXPECT_OK(together.engine->Submit(requests[i], together.results, i));
-  }
-  together.engine->Start();
-  for (size_t i = 0; i < requests.size(); ++i) {
-    EXPECT_EQ(together.results->Wait(i).tokens, alone[i].tokens) << "request " << i;
-  }
-  // The same where digests come first, and the data of what no cached page covers when they are
-  // asked for.
-  TestEngine asking(tight);
-  std::atomic<int> asked = 0;
-  asking.results->on_need_media = [&](uint64_t id, uint32_t index) {
-    ++asked;
-    asking.engine->AddMedia(asking.results, id, static_cast<int>(index),
-                            requests[id].media(static_cast<int>(index)).data());
-  };
-  for (size_t i = 0; i < requests.size(); ++i) {
-    v1::GenerateRequest request = requests[i];
-    for (v1::Media& media : *request.mutable_media()) {
-      const MediaDigest digest = DigestOfMedia(media.kind(), media.grid_width(), media.data());
-      media.set_digest(std::string(digest.begin(), digest.end()));
-      media.clear_data();
-    }
-    EXPECT_OK(asking.engine->Submit(request, asking.results, i));
-  }
-  asking.engine->Start();
-  for (size_t i = 0; i < requests.size(); ++i) {
-    EXPECT_EQ(asking.results->Wait(i).tokens, alone[i].tokens) << "request " << i;
-  }
-  EXPECT_GE(asked, 14);
-  EXPECT_LE(asked, 24);
-}
-
-// Given media that do not fit their bytes, the prompt or the model, expect an error that names the
-// field.
-TEST(EngineTest, RefusesBadMedia) {
-  EngineShape shape;
-  shape.media = true;
-  TestEngine test(shape), text;
-  const auto expect = [&](TestEngine& engine, const std::string& what, auto&& change) {
-    v1::GenerateRequest request = MediaRequest(1, 10, 2);
-    change(request);
-    EXPECT_THAT(engine.engine->Submit(request, engine.results, 1),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(what)));
-  };
-  using R = v1::GenerateRequest&;
-  expect(text, "media[0]: this model takes no images", [](R) {});
-  expect(test, "media[0].kind", [](R r) { r.mutable_media(0)->clear_kind(); });
-  expect(test, "media[0].tokens is 0", [](R r) { r.mutable_media(0)->set_tokens(0); });
-  expect(test, "media[0].data has", [](R r) { r.mutable_media(0)->mutable_data()->pop_back(); });
-  expect(test, "media[1].data has", [](R r) { r.mutable_media(1)->mutable_data()->push_back(0); });
-  expect(test, "media[0].grid_width is 7", [](R r) { r.mutable_media(0)->set_grid_width(7); });
-  expect(test, "media[0].grid_width is 0", [](R r) { r.mutable_media(0)->set_grid_width(0); });
-  expect(test, "media[1] has tokens", [](R r) { r.mutable_media(1)->set_first_token(40); });
-  expect(test, "media[1] has tokens", [](R r) { r.mutable_media(1)->set_first_token(86); });
-  expect(test, "media[0] is 300 patches long, the model knows 288", [](R r) {
-    for (int i = 0; i < 300; ++i) r.add_prompt_tokens(2042);
-    r.mutable_media(0)->set_tokens(300);
-    r.mutable_media(0)->set_grid_width(300);
-    r.mutable_media(0)->mutable_data()->resize(300 * kPatchElements);
-    r.mutable_media()->RemoveLast();
-  });
-  expect(test, "media[1].data holds a sample that is no number, at 3", [](R r) {
-    v1::Media& sound = *r.mutable_media(1);
-    sound.set_sample_type(v1::Media::FLOAT32);
-    sound.mutable_data()->assign(5 * kFrameSamples * 4, 0);
-    const float nan = std::nanf("");
-    std::memcpy(&(*sound.mutable_data())[12], &nan, 4);
-  });
 }
 
 // Given one place and requests of three priorities that wait for it, expect the greater first.

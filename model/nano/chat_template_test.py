@@ -1,19 +1,12 @@
-"""The exported template against prompts of the reference. Needs jinja2."""
+"""The exported template against prompts of the reference. Needs jinja2 and numpy."""
 
 import json
 import pathlib
 import unittest
 
 import prompt
-
-try:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-except ImportError:
-    ImmutableSandboxedEnvironment = None
-try:
-    import tasks
-except ImportError:
-    tasks = None
+import tasks
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 CASES = FOLDER.parents[1] / "tests/testdata/text/chat.jsonl"
@@ -28,7 +21,6 @@ def refuse(message):
     raise BadConversation(message)
 
 
-@unittest.skipUnless(ImmutableSandboxedEnvironment, "needs jinja2")
 class ChatTemplateTest(unittest.TestCase):
     def setUp(self):
         # As transformers sets it up.
@@ -54,7 +46,6 @@ class ChatTemplateTest(unittest.TestCase):
                     self.assertEqual(rendered, case["prompt"])
 
     # Given questions of each task, expect what training wrote before the answers.
-    @unittest.skipUnless(tasks, "needs numpy")
     def test_prompts_are_those_of_training(self):
         for name in set(tasks.ALL) - set(tasks.NEED_BANK):
             for _, _, cases in tasks.make(name, 5, 1, None):

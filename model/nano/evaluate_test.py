@@ -9,11 +9,8 @@ import json
 import threading
 import unittest
 
-try:
-    import evaluate
-    import tasks
-except ImportError as error:
-    raise unittest.SkipTest(f"the evaluation needs numpy: {error}") from error
+import evaluate
+import tasks
 from answers import Answer
 from conversation import Case, Conversation
 

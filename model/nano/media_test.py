@@ -4,12 +4,9 @@ import struct
 import unittest
 import zlib
 
-try:
-    import numpy
+import numpy
 
-    import media
-except ImportError as error:
-    raise unittest.SkipTest(f"media need numpy: {error}") from error
+import media
 
 
 class MediaTest(unittest.TestCase):

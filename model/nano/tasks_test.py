@@ -9,16 +9,13 @@ import shutil
 import tempfile
 import unittest
 
-try:
-    import clips
-    import dialogues
-    import mixture
-    import pictures
-    import sounds
-    import tasks
-    import tools
-except ImportError as error:
-    raise unittest.SkipTest(f"the tasks need numpy: {error}") from error
+import clips
+import dialogues
+import mixture
+import pictures
+import sounds
+import tasks
+import tools
 from corpus import TRAIN, UNSEEN
 
 SEED = 21
