@@ -1,31 +1,24 @@
-"""Tests of packing, of the export and of going on after a kill.
-
-Skipped where PyTorch is not installed.
-"""
+"""Tests of packing, of the export and of going on after a kill. Need PyTorch and transformers."""
 
 import json
 import pathlib
 import tempfile
 import unittest
 
-try:
-    import numpy
-    import torch
+import numpy
+import torch
 
-    import batches
-    import checkpoint
-    import drafter
-    import export_gguf
-    import media
-    import mixture
-    import ranks
-    import reference
-    import train
-    import vocabulary
-    import warm_start
-except ImportError as error:
-    raise unittest.SkipTest(f"training needs PyTorch and transformers: {error}") from error
-
+import batches
+import checkpoint
+import drafter
+import export_gguf
+import media
+import mixture
+import ranks
+import reference
+import train
+import vocabulary
+import warm_start
 from conversation import Conversation
 
 
