@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <mutex>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -243,19 +244,18 @@ class XGrammarMatcher final : public GrammarMatcher {
 class XGrammarCompiler final : public GrammarCompiler {
  public:
   explicit XGrammarCompiler(std::shared_ptr<const Vocabulary> vocabulary)
-      : texts_(std::make_shared<const SortedTexts>(vocabulary)),
-        checker_(*vocabulary),
-        wide_(CompilerOf(*vocabulary, 1)) {}
+      : vocabulary_(std::move(vocabulary)) {}
 
   absl::StatusOr<std::unique_ptr<GrammarMatcher>> Compile(
       absl::string_view ebnf, absl::Span<const int32_t> stop_ids) override {
-    RETURN_IF_ERROR(checker_.Check(ebnf));
     return WithoutExceptions<std::unique_ptr<GrammarMatcher>>(
         [&]() -> absl::StatusOr<std::unique_ptr<GrammarMatcher>> {
+          std::call_once(made_, [this] { tables_ = std::make_unique<Tables>(vocabulary_); });
+          RETURN_IF_ERROR(tables_->checker.Check(ebnf));
           auto matcher = std::make_unique<XGrammarMatcher>(
-              wide_.CompileGrammar(RelaxCounts(ebnf), RootOf(ebnf)),
-              checker_.Exact(std::string(ebnf)), std::vector<int>(stop_ids.begin(), stop_ids.end()),
-              texts_);
+              tables_->wide.CompileGrammar(RelaxCounts(ebnf), RootOf(ebnf)),
+              tables_->checker.Exact(std::string(ebnf)),
+              std::vector<int>(stop_ids.begin(), stop_ids.end()), tables_->texts);
           std::vector<uint32_t> mask(mask_words());
           matcher->FillMasks({}, absl::MakeSpan(mask));
           if (std::all_of(mask.begin(), mask.end(), [](uint32_t word) { return word == 0; })) {
@@ -265,12 +265,22 @@ class XGrammarCompiler final : public GrammarCompiler {
         });
   }
 
-  int mask_words() const override { return (texts_->vocabulary->size() + 31) / 32; }
+  int mask_words() const override { return (vocabulary_->size() + 31) / 32; }
 
  private:
-  const std::shared_ptr<const SortedTexts> texts_;  // shared with the matchers
-  XGrammarChecker checker_;
-  xgrammar::GrammarCompiler wide_;
+  struct Tables {
+    explicit Tables(const std::shared_ptr<const Vocabulary>& vocabulary)
+        : texts(std::make_shared<const SortedTexts>(vocabulary)),
+          checker(*vocabulary),
+          wide(CompilerOf(*vocabulary, 1)) {}
+    const std::shared_ptr<const SortedTexts> texts;  // shared with the matchers
+    XGrammarChecker checker;
+    xgrammar::GrammarCompiler wide;
+  };
+
+  const std::shared_ptr<const Vocabulary> vocabulary_;
+  std::once_flag made_;
+  std::unique_ptr<Tables> tables_;  // made by the first Compile
 };
 
 }  // namespace

@@ -57,12 +57,12 @@ class GrammarChecker {
 };
 
 // Compiles grammars for one vocabulary. Safe to use from any thread; compiling takes milliseconds
-// and up to a few seconds of the caller's thread. Keeps the compiled grammars that were used last, up to
-// a bound in memory, so that a grammar that comes again costs nothing.
+// and up to a few seconds of the caller's thread. Keeps the compiled grammars that were used last,
+// up to a bound in memory, so that a grammar that comes again costs nothing.
 class GrammarCompiler {
  public:
-  // Takes half a second and some 100 MB for a large vocabulary, which it shares with its matchers.
-  // UNIMPLEMENTED without XGrammar.
+  // UNIMPLEMENTED without XGrammar. The first Compile takes half a second more and some 100 MB for
+  // a large vocabulary, shared with the matchers: who sends no grammar does not pay for them.
   static absl::StatusOr<std::unique_ptr<GrammarCompiler>> Make(
       std::shared_ptr<const Vocabulary> vocabulary);
   virtual ~GrammarCompiler() = default;
