@@ -43,9 +43,12 @@ MediaDigest DigestOfMedia(uint32_t kind, uint32_t grid_width, absl::string_view 
 
 PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens, int32_t first,
                     absl::Span<const MediaSpan> media) {
-  std::string bytes(previous.begin(), previous.end());
-  bytes.reserve(bytes.size() + 4 * tokens.size());
-  for (const int32_t token : tokens) AppendNumber(bytes, static_cast<uint32_t>(token));
+  std::string bytes(previous.size() + 4 * tokens.size(), '\0');
+  std::copy(previous.begin(), previous.end(), bytes.begin());
+  char* out = bytes.data() + previous.size();
+  for (const int32_t token : tokens) {
+    for (int shift = 0; shift < 32; shift += 8) *out++ = static_cast<char>(token >> shift);
+  }
   for (const MediaSpan& span : media) {
     if (span.first + span.tokens <= first) continue;
     if (span.first >= first + static_cast<int32_t>(tokens.size())) break;
@@ -53,6 +56,18 @@ PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens, i
     bytes.append(span.digest.begin(), span.digest.end());
   }
   return FirstHalf(bytes);
+}
+
+std::vector<PageKey> PageKeysOf(const PageKey& root, absl::Span<const int32_t> tokens,
+                                int page_tokens, absl::Span<const MediaSpan> media) {
+  std::vector<PageKey> keys;
+  keys.reserve(tokens.size() / page_tokens);
+  PageKey key = root;
+  for (size_t first = 0; first + page_tokens <= tokens.size(); first += page_tokens) {
+    key = NextPageKey(key, tokens.subspan(first, page_tokens), static_cast<int32_t>(first), media);
+    keys.push_back(key);
+  }
+  return keys;
 }
 
 }  // namespace facet

@@ -41,6 +41,9 @@ struct MediaSpan {
 // the page count, with the place in the page where they begin, before it if they do.
 PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens, int32_t first = 0,
                     absl::Span<const MediaSpan> media = {});
+// The keys of all whole pages of `tokens`, which begin at position 0, behind `root`.
+std::vector<PageKey> PageKeysOf(const PageKey& root, absl::Span<const int32_t> tokens,
+                                int page_tokens, absl::Span<const MediaSpan> media = {});
 
 }  // namespace facet
 

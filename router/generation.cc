@@ -110,12 +110,12 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
     Relay::Options relay_options;
     // The older form of log probabilities has an entry for each token that usage counts.
     relay_options.keep_stop_token = !request_.parse_chat && request_.sampling.want_logprobs;
+    std::string echo = std::move(choice.echo);
     auto relay = std::make_unique<Relay>(
-        pool, std::move(choice.request), std::move(choice.media),
-        OutputText(model_->vocabulary, options), [wake = wake_] { wake->Set(); }, metrics_,
-        relay_options);
+        pool, std::move(choice), OutputText(model_->vocabulary, options),
+        [wake = wake_] { wake->Set(); }, metrics_, relay_options);
     RETURN_IF_ERROR(relay->Start());
-    choices_.push_back(Choice{std::move(relay), std::move(choice.echo)});
+    choices_.push_back(Choice{std::move(relay), std::move(echo)});
   }
   metrics_.prompt_tokens.Increment(usage().prompt_tokens);
   return absl::OkStatus();

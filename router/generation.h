@@ -61,6 +61,9 @@ class Generation {
   int tool_call_count(int choice) const { return choices_[choice].relay->tool_call_count(); }
   // The stop string that ended an answer; empty if none did.
   const std::string& stop_string(int choice) const { return choices_[choice].relay->stop_string(); }
+  // Where its first answer is computed, and why there.
+  const std::string& worker() const { return choices_[0].relay->worker(); }
+  const std::string& placement() const { return choices_[0].relay->why(); }
   Usage usage() const;
   const GenerationRequest& request() const { return request_; }
   const ServedModel& model() const { return *model_; }

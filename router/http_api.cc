@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "model/json.h"
 #include "router/api_error.h"
+#include "router/debug_endpoints.h"
 #include "router/json_fields.h"
 #include "router/messages_request.h"
 #include "router/openai_request.h"
@@ -173,6 +174,11 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .path = "/tokenizer_info",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string&) { return TokenizerInfo(api.pool_); }},
+    {.method = "GET",
+     .path = "/debug/workers",
+     .answer = [](HttpApi& api, const HttpRequest&, const std::string&)
+         -> absl::StatusOr<json::value> { return DescribeWorkers(api.pool_); }},
+    {.method = "POST", .path = "/debug/placement", .build = &ExplainPlacement},
     {.method = "GET",
      .path = "/health",
      .answer = [](HttpApi&, const HttpRequest&, const std::string&) -> absl::StatusOr<json::value> {

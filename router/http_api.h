@@ -21,6 +21,8 @@ struct HttpApiOptions {
   // How long a stream may be silent before a comment is sent, so that nothing between us and the
   // client takes it for dead.
   int keep_alive_ms = 10'000;
+  // Say in headers which worker an answer comes from, and why.
+  bool placement_headers = true;
   ResponseStoreOptions responses;
 };
 
@@ -36,7 +38,7 @@ class HttpApi {
         loader_(loader),
         metrics_(metrics),
         responses_(options.responses),
-        generate_{pool, loader, metrics, options.keep_alive_ms},
+        generate_{pool, loader, metrics, options.keep_alive_ms, options.placement_headers},
         known_fields_(OpenApiDocument()) {}
 
   // The method and path of each route; a path that ends in a slash has a name behind it.

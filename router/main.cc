@@ -31,6 +31,13 @@ ABSL_FLAG(int, worker_wait_ms, 15'000,
 ABSL_FLAG(bool, resume_across_classes, true,
           "Whether an answer goes on at a worker of another numerics class, perhaps with other "
           "tokens, if none of its own class is left.");
+ABSL_FLAG(
+    int64_t, index_pages_max, 1 << 20,
+    "Distinct pages of cached prefixes that the router keeps track of, 64 tokens and about 80 "
+    "bytes each.");
+ABSL_FLAG(
+    bool, placement_headers, true,
+    "Say in x-facet-worker and x-facet-placement where an answer was computed, and why there.");
 ABSL_FLAG(int, media_threads, 2, "Threads that decode pictures, sounds and videos.");
 ABSL_FLAG(int64_t, media_bytes_max, int64_t{1} << 30,
           "For the pictures, sounds and videos of all requests together, until their answers end.");
@@ -73,6 +80,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
   options.failover.worker_wait_ms = absl::GetFlag(FLAGS_worker_wait_ms);
   options.failover.may_change_class = absl::GetFlag(FLAGS_resume_across_classes);
+  options.index_pages_max = absl::GetFlag(FLAGS_index_pages_max);
+  options.api.placement_headers = absl::GetFlag(FLAGS_placement_headers);
   options.media.threads = absl::GetFlag(FLAGS_media_threads);
   options.media.bytes_max = absl::GetFlag(FLAGS_media_bytes_max);
   options.media.fetch.enabled = absl::GetFlag(FLAGS_fetch_media);

@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "model/chat_template.h"
 #include "model/detokenizer.h"
+#include "proto/request_keys.h"
 #include "router/api_error.h"
 #include "router/media_prompt.h"
 #include "router/structured_output.h"
@@ -197,6 +198,8 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
       AddMedia(*request.loaded_media, built.media_places, choice.request);
       choice.media = request.loaded_media;
     }
+    choice.page_keys = std::make_shared<const std::vector<PageKey>>(
+        RequestPageKeys(choice.request, static_cast<int>(model.page_tokens)));
     for (int i = 0; i < request.choices_per_prompt; ++i) {
       choice.request.mutable_sampling()->set_sample_index(i);
       choices.push_back(choice);

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/page_key.h"
 #include "proto/worker.pb.h"
 #include "router/loaded_media.h"
 #include "router/request.h"
@@ -21,6 +22,8 @@ struct BuiltChoice {
   bool starts_in_channel = false;            // The prompt ended inside a thought.
   std::string echo;                          // What the answer begins with.
   std::shared_ptr<const LoadedMedia> media;  // What request.media names; null: nothing.
+  // RequestPageKeys of `request`; shared by all answers to one prompt.
+  std::shared_ptr<const std::vector<PageKey>> page_keys;
 };
 
 // Text to ids: the chat template where there is one, then the tokenizer.

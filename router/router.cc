@@ -40,6 +40,9 @@ absl::Status Check(const RouterOptions& options) {
   if (options.media.threads < 1) {
     return absl::InvalidArgumentError("--media_threads must be at least 1");
   }
+  if (options.index_pages_max < 1 || options.index_pages_max > int64_t{1} << 30) {
+    return absl::InvalidArgumentError("--index_pages_max must be in [1, 2^30]");
+  }
   return absl::OkStatus();
 }
 
@@ -71,7 +74,7 @@ class RouterImpl final : public Router {
 
   absl::Status Start(RouterOptions options) {
     pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker,
-                                         options.failover, metrics_);
+                                         options.failover, options.index_pages_max, metrics_);
     RETURN_IF_ERROR(StartGrpc(options));
     api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, options.api);
     options.http.error_body = [](int status, absl::string_view message) {

@@ -21,6 +21,7 @@ struct RouterOptions {
   HttpApiOptions api;
   WorkerClientOptions worker;
   FailoverOptions failover;
+  int64_t index_pages_max = 1 << 20;  // Distinct cached pages that placement knows of.
   MediaLoaderOptions media;
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;

@@ -198,6 +198,26 @@ class RouterTest : public ::testing::Test {
     router_ = *std::move(router);
   }
 
+  // For requests that go to any worker: holds all back after `tokens` tokens...
+  void HoldAll(size_t tokens) {
+    for (const auto& worker : workers_) worker->HoldAfter(tokens);
+  }
+  // ...and waits until one of those from `first` on runs something, which becomes that of number
+  // `first`.
+  void AwaitBusy(size_t first = 0) {
+    for (;;) {
+      for (size_t i = first; i < workers_.size(); ++i) {
+        if (workers_[i]->running() > 0) return std::swap(workers_[first], workers_[i]);
+      }
+      std::this_thread::yield();
+    }
+  }
+  void ReleaseAllBut(size_t held) {
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      if (i != held) workers_[i]->Release();
+    }
+  }
+
   void SetAnswer(FakeWorker::AnswerFunction answer) {
     absl::MutexLock lock(&mutex_);
     answer_ = std::move(answer);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "proto/request_keys.h"
 #include "worker/sampler.h"
 
 namespace facet {
@@ -39,6 +40,7 @@ struct Engine::Sequence {
   std::vector<PageKey> keys;  // of the prompt's whole pages, and of those generated and published
   PageKey root_key;
   int published_pages = 0;
+  int cached_len_seen = 0;  // while it waits: of its prompt, when it was looked at last
   int branch_pages = 0;  // where it leaves what others computed; 0 if its cached prefix goes so far
   bool fetch_considered = false;  // whether its pages on disk were looked at
   uint64_t fetch_ticket = 0;      // of what is read for it; 0: nothing
@@ -99,16 +101,6 @@ absl::Status CheckPageKeys(const v1::GenerateRequest& request, absl::Span<const 
     }
   }
   return absl::OkStatus();
-}
-
-// What the sender says it is, or what its data are. REQUIRES: CheckMedia.
-MediaDigest DigestOf(const v1::Media& media) {
-  if (media.digest().empty()) {
-    return DigestOfMedia(media.kind(), media.grid_width(), media.data());
-  }
-  MediaDigest digest;
-  absl::c_copy(media.digest(), digest.begin());
-  return digest;
 }
 
 // How likely `id` was, and the best `top_count`, by logits as the model gave them.
@@ -240,12 +232,7 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
   }
   sequence->media_asked.resize(sequence->media.size());
   sequence->root_key = RootPageKey(request.cache_salt());
-  PageKey key = sequence->root_key;
-  for (size_t i = 0; (i + 1) * kPageTokens <= sequence->tokens.size(); ++i) {
-    key = NextPageKey(key, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens),
-                      static_cast<int32_t>(i * kPageTokens), sequence->digests);
-    sequence->keys.push_back(key);
-  }
+  sequence->keys = PageKeysOf(sequence->root_key, sequence->tokens, kPageTokens, sequence->digests);
   RETURN_IF_ERROR(CheckPageKeys(
       request, absl::MakeSpan(sequence->keys).subspan(0, sequence->prompt_count / kPageTokens)));
   sequence->arrival = options_.clock();
@@ -472,6 +459,7 @@ SchedulerSnapshot Engine::Snapshot() {
     Sequence& sequence = *waiting_[i];
     const absl::Span<const PageKey> keys = PrefixKeys(sequence);
     const TieredCache::Match match = tiers_.Find(keys);
+    sequence.cached_len_seen = match.pages * kPageTokens;
     // What another computes need not be asked for, so that is looked at first.
     const bool deferred =
         sequence.pending_grammar != nullptr || !tiers_.FetchDone(sequence.fetch_ticket) ||
@@ -887,6 +875,19 @@ void Engine::Deliver() {
   for (auto& [sink, outputs] : by_sink) sink->OnStep(std::move(outputs));
 }
 
+uint64_t Engine::PrefillTokensWaiting() const {
+  uint64_t tokens = 0;
+  for (const auto& sequence : running_) {
+    const size_t pending = sequence->tokens.size() - sequence->computed_len;
+    if (pending > 1) tokens += pending;
+  }
+  for (const auto& sequence : waiting_) {
+    tokens += sequence->tokens.size() -
+              std::min<size_t>(sequence->tokens.size(), sequence->cached_len_seen);
+  }
+  return tokens;
+}
+
 void Engine::PublishLoad() {
   v1::Load load;
   load.set_running_requests(running_.size());
@@ -896,6 +897,13 @@ void Engine::PublishLoad() {
   load.set_sliding_pages_free(pages.available(KvPool::kSliding));
   load.set_sliding_pages_total(pages.page_count(KvPool::kSliding));
   load.set_generated_tokens_per_s(running_.empty() ? 0 : tokens_per_s_);
+  load.set_prefill_tokens_waiting(PrefillTokensWaiting());
+  load.set_prefill_tokens_per_s(tiers_.prefill_tokens_per_s());
+  const double one_row_s = step_costs_.Estimate(1);
+  const double all_rows_s = step_costs_.Estimate(options_.running_requests_max);
+  load.set_decode_step_s(one_row_s);
+  load.set_decode_row_s(std::max(0.0, all_rows_s - one_row_s) /
+                        std::max(1, options_.running_requests_max - 1));
   {
     absl::MutexLock lock(&mutex_);
     load.set_waiting_requests(waiting_count_);

@@ -187,6 +187,7 @@ class Engine {
   void Finish(Sequence& sequence, v1::FinishReason reason);
   void RemoveEnded();
   void Deliver();
+  uint64_t PrefillTokensWaiting() const;
   void PublishLoad();
 
   const EngineOptions options_;

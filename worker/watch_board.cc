@@ -10,6 +10,7 @@ bool SameCounts(const v1::Load& a, const v1::Load& b) {
   return a.running_requests() == b.running_requests() &&
          a.waiting_requests() == b.waiting_requests() &&
          a.full_pages_free() == b.full_pages_free() &&
+         a.prefill_tokens_waiting() == b.prefill_tokens_waiting() &&
          a.sliding_pages_free() == b.sliding_pages_free() && a.draining() == b.draining();
 }
 
