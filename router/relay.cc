@@ -42,6 +42,7 @@ Relay::Relay(WorkerPool& pool, v1::GenerateRequest request,
       metrics_(metrics),
       options_(options) {
   wish_.may_change_class = pool_.failover().may_change_class;
+  wish_.adapter = request_.adapter();
 }
 
 absl::Status Relay::Start() { return Place(); }
@@ -108,6 +109,7 @@ void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
   request_.add_resume_from(id);
   request_.clear_prompt_logprobs();  // They came with the first token.
   wish_.numerics_class = stream_->numerics_class;
+  wish_.adapter_digest = request_.adapter_digest();
   tried_.clear();
   losses_ = refusals_ = 0;
   lost_at_.reset();

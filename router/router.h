@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "router/adapter_keeper.h"
 #include "router/http_api.h"
 #include "router/http_server.h"
 #include "router/media_loader.h"
@@ -22,6 +23,7 @@ struct RouterOptions {
   WorkerClientOptions worker;
   FailoverOptions failover;
   MediaLoaderOptions media;
+  AdapterKeeperOptions adapters;
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;
 };

@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "router/model_name.h"
 
 namespace facet {
 
@@ -25,6 +26,15 @@ std::shared_ptr<const ServedModel> WorkerPool::model() const {
   return model_;
 }
 
+absl::StatusOr<std::shared_ptr<const ServedModel>> WorkerPool::FindModel(
+    const std::string& name) const {
+  std::shared_ptr<const ServedModel> found = model();
+  if (found == nullptr) return absl::UnavailableError("No worker is ready; try again later.");
+  ASSIGN_OR_RETURN(const std::string adapter, AdapterOfModelName(*found, name));
+  if (!adapter.empty() && !KnowsAdapter(adapter)) return ModelNotFound(*found, name);
+  return found;
+}
+
 std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
   std::vector<WorkerSnapshot> snapshots;
   snapshots.reserve(workers_.size());
@@ -32,12 +42,35 @@ std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
   return snapshots;
 }
 
+std::vector<std::string> WorkerPool::HeldAdapters() const {
+  std::set<std::string> names;
+  for (const WorkerSnapshot& worker : Snapshots()) {
+    if (!worker.ready || worker.adapters == nullptr) continue;
+    for (const auto& [name, digest] : *worker.adapters) names.insert(name);
+  }
+  return {names.begin(), names.end()};
+}
+
+bool WorkerPool::KnowsAdapter(const std::string& name) const {
+  for (const auto& worker : workers_) {
+    const WorkerSnapshot snapshot = worker->Snapshot();
+    if (snapshot.ready && FindAdapter(snapshot, name) != nullptr) return true;
+  }
+  absl::MutexLock lock(&mutex_);
+  return wanted_adapters_.count(name) > 0;
+}
+
+void WorkerPool::SetWantedAdapters(std::set<std::string> names) {
+  absl::MutexLock lock(&mutex_);
+  wanted_adapters_ = std::move(names);
+}
+
 bool WorkerPool::ready() const {
   const std::vector<WorkerSnapshot> snapshots = Snapshots();
   return !absl::IsUnavailable(Place(snapshots).status());
 }
 
-absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
+absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(v1::GenerateRequest& request,
                                                      std::shared_ptr<const LoadedMedia> media,
                                                      const PlacementWish& wish,
                                                      const absl::flat_hash_set<int>& tried,
@@ -49,6 +82,9 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
     WorkerClient* const worker = workers_[placement.worker].get();
     WorkerSnapshot& chosen = snapshots[placement.worker];
+    if (!wish.adapter.empty()) {
+      request.set_adapter_digest(*FindAdapter(chosen, wish.adapter));
+    }
     const absl::StatusOr<uint64_t> id = worker->Start(request, media, mailbox);
     if (id.ok()) {
       return Stream{worker,         placement.worker,      *id,

@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,10 +43,22 @@ class WorkerPool {
 
   // Null until the first worker was heard.
   std::shared_ptr<const ServedModel> model() const;
+  // The same, if it is the one of this name (router/model_name.h) and its adapter is known.
+  // UNAVAILABLE until the first worker was heard, NOT_FOUND in OpenAI's form.
+  absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(const std::string& name) const;
   const FailoverOptions& failover() const { return failover_; }
   // Whether a request could be placed now.
   bool ready() const;
   std::vector<WorkerSnapshot> Snapshots() const;
+
+  // The names of adapters that ready workers hold, ascending.
+  std::vector<std::string> HeldAdapters() const;
+  // Whether a ready worker holds the adapter, or is to load it.
+  bool KnowsAdapter(const std::string& name) const;
+  // Those that all workers are to hold.
+  void SetWantedAdapters(std::set<std::string> names);
+  // Of the worker with this index in Snapshots.
+  WorkerClient& worker(int index) { return *workers_[index]; }
 
   // A request at a worker. The pool must outlive it.
   struct Stream {
@@ -56,9 +69,10 @@ class WorkerPool {
     std::string numerics_class;  // Of the worker.
     bool exact;                  // As Placement.
   };
-  // Places the request on a worker that is not in `tried` and hands it over.
+  // Places the request on a worker that is not in `tried` and hands it over, with the digest of
+  // that worker's adapter if it has one.
   // UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
-  absl::StatusOr<Stream> Start(const v1::GenerateRequest& request,
+  absl::StatusOr<Stream> Start(v1::GenerateRequest& request,
                                std::shared_ptr<const LoadedMedia> media, const PlacementWish& wish,
                                const absl::flat_hash_set<int>& tried,
                                std::shared_ptr<Mailbox> mailbox);
@@ -69,6 +83,7 @@ class WorkerPool {
   const FailoverOptions failover_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
+  std::set<std::string> wanted_adapters_ ABSL_GUARDED_BY(mutex_);
   // Last, so that it ends first: its members call Accept.
   std::vector<std::unique_ptr<WorkerClient>> workers_;
 };

@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -70,7 +71,7 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchReply> {
 
 class Worker final : public FakeWorker, public v1::Worker::CallbackService {
  public:
-  explicit Worker(Options options) : options_(std::move(options)) {}
+  explicit Worker(Options options) : options_(std::move(options)), adapters_(options_.adapters) {}
   ~Worker() override { Kill(); }
 
   absl::Status Listen() {
@@ -115,6 +116,11 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     server_->Shutdown(std::chrono::system_clock::now());
     server_->Wait();
     server_ = nullptr;
+  }
+
+  std::map<std::string, std::string> adapters() const override {
+    absl::MutexLock lock(&mutex_);
+    return adapters_;
   }
 
   int started() const override {
@@ -177,6 +183,25 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     watches_.insert(watch);
     watch->Send(Load());
     return watch;
+  }
+
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
+                                        const v1::LoadAdapterRequest* request,
+                                        v1::LoadAdapterReply*) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(Load(request->name(), request->path()));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context,
+                                          const v1::UnloadAdapterRequest* request,
+                                          v1::UnloadAdapterReply*) override {
+    absl::MutexLock lock(&mutex_);
+    const bool held = adapters_.erase(request->name()) > 0;
+    TellLoad();
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(held ? grpc::Status::OK : grpc::Status(grpc::StatusCode::NOT_FOUND, "none"));
+    return reactor;
   }
 
   // ------------------------------------------------------ from the sessions
@@ -297,7 +322,28 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     v1::Load load;
     load.set_running_requests(static_cast<uint32_t>(streams_.size()));
     load.set_draining(draining_);
+    for (const auto& [name, path] : adapters_) {
+      v1::AdapterInfo& info = *load.add_adapters();
+      info.set_name(name);
+      info.set_digest(path);
+    }
     return load;
+  }
+
+  grpc::Status Load(const std::string& name, const std::string& path) {
+    if (absl::StrContains(path, "nowhere")) {
+      return {grpc::StatusCode::NOT_FOUND, path + ": No such file or directory"};
+    }
+    if (absl::StrContains(path, "broken")) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, path + ": 'r' is missing"};
+    }
+    absl::MutexLock lock(&mutex_);
+    const auto [held, added] = adapters_.emplace(name, path);
+    if (!added && held->second != path) {
+      return {grpc::StatusCode::ALREADY_EXISTS, "adapter '" + name + "' has other contents"};
+    }
+    TellLoad();
+    return grpc::Status::OK;
   }
 
   void TellLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -317,6 +363,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   mutable absl::Mutex mutex_;
   size_t hold_after_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<size_t>::max();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<std::string, std::string> adapters_ ABSL_GUARDED_BY(mutex_);
   int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SessionRequest::MediaChunk> media_chunks_ ABSL_GUARDED_BY(mutex_);
