@@ -22,11 +22,12 @@ void AppendNumber(std::string& out, uint32_t number) {
 
 }  // namespace
 
-PageKey RootPageKey(absl::string_view salt) {
+PageKey RootPageKey(absl::string_view salt, absl::string_view adapter_digest) {
   std::string bytes = "facet page key";
   AppendNumber(bytes, kPageKeyVersion);
   AppendNumber(bytes, static_cast<uint32_t>(salt.size()));
   bytes.append(salt.data(), salt.size());
+  bytes.append(adapter_digest.data(), adapter_digest.size());
   return FirstHalf(bytes);
 }
 

@@ -41,11 +41,11 @@ absl::StatusOr<GenerationRequest> ParseEither(const std::string& body) {
 }
 
 absl::StatusOr<json::value> Explain(const WorkerPool& pool, const GenerationRequest& request) {
-  const std::shared_ptr<const ServedModel> model = pool.model();
-  if (model == nullptr) return absl::UnavailableError("No worker is ready; try again later.");
-  ASSIGN_OR_RETURN(const std::vector<BuiltChoice> choices,
+  ASSIGN_OR_RETURN(const auto model, pool.FindModel(request.model));
+  ASSIGN_OR_RETURN(std::vector<BuiltChoice> choices,
                    BuildChoices(*model, request, [] { return uint64_t{0}; }));
-  const BuiltChoice& choice = choices.front();
+  BuiltChoice& choice = choices.front();
+  choice.page_keys = pool.KeysWithAdapter(choice.request, choice.page_keys);
   const WorkerPool::Situation situation = pool.Judge(choice.request, choice.page_keys);
   json::array workers;
   for (size_t i = 0; i < situation.workers.size(); ++i) {

@@ -49,14 +49,13 @@ const char* OutcomeOf(const absl::Status& status) {
 absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
     WorkerPool& pool, RouterMetrics& metrics, GenerationRequest request,
     boost::asio::any_io_executor executor) {
-  std::shared_ptr<const ServedModel> model = pool.model();
-  if (model == nullptr) {
-    const absl::Status status = absl::UnavailableError("No worker is ready; try again later.");
-    CountRefused(metrics, request.endpoint, status);
-    return status;
+  absl::StatusOr<std::shared_ptr<const ServedModel>> model = pool.FindModel(request.model);
+  if (!model.ok()) {
+    CountRefused(metrics, request.endpoint, model.status());
+    return model.status();
   }
   auto generation = std::unique_ptr<Generation>(
-      new Generation(metrics, std::move(request), std::move(model), std::move(executor)));
+      new Generation(metrics, std::move(request), *std::move(model), std::move(executor)));
   generation->error_ = generation->StartChoices(pool);
   if (!generation->error_.ok()) return generation->error_;
   return generation;

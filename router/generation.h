@@ -67,6 +67,10 @@ class Generation {
   Usage usage() const;
   const GenerationRequest& request() const { return request_; }
   const ServedModel& model() const { return *model_; }
+  // What answers say that they are of: the model, and the adapter if there is one.
+  const std::string& model_name() const {
+    return request_.model.empty() ? model_->name : request_.model;
+  }
   std::shared_ptr<Wake> wake() const { return wake_; }  // Shared with what may set it late.
 
  private:

@@ -53,6 +53,13 @@ ABSL_FLAG(std::string, response_dir, "",
           "routers; empty: nothing is kept.");
 ABSL_FLAG(int, responses_max, 10'000, "Responses in --response_dir; the oldest go first.");
 ABSL_FLAG(int64_t, response_bytes_max, int64_t{1} << 30, "Bytes of them together.");
+ABSL_FLAG(
+    std::string, adapter_dir, "",
+    "Folder of the LoRA adapters that all workers are to hold, under one path for routers and "
+    "workers; empty: none.");
+ABSL_FLAG(
+    bool, allow_adapter_loading, false,
+    "Whether clients may load and unload LoRA adapters, from any path that workers can read.");
 ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
 
 namespace {
@@ -89,6 +96,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.media.fetch.ca_file = absl::GetFlag(FLAGS_fetch_media_ca_file);
   options.api.responses = {absl::GetFlag(FLAGS_response_dir), absl::GetFlag(FLAGS_responses_max),
                            absl::GetFlag(FLAGS_response_bytes_max)};
+  options.api.allow_adapter_loading = absl::GetFlag(FLAGS_allow_adapter_loading);
+  options.adapters.folder = absl::GetFlag(FLAGS_adapter_dir);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.threads = absl::GetFlag(FLAGS_http_threads);
   return options;

@@ -36,12 +36,9 @@ struct BuiltPrompt {
 absl::StatusOr<BuiltPrompt> BuildPrompt(const ServedModel& model, const Prompt& prompt,
                                         const LoadedMedia* media, bool add_special = true);
 
-// NOT_FOUND if the request is for another model than the one that is served.
-absl::Status CheckModelName(const ServedModel& model, const std::string& name);
-
 // The answers of a request, prompt by prompt, `choices_per_prompt` for each. `draw_seed` is called
 // once if the client gave no seed. Errors are InvalidParam: an id outside the vocabulary, more
-// tokens than the context holds.
+// tokens than the context holds; or NOT_FOUND for another model than `model`.
 absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
                                                       const GenerationRequest& request,
                                                       const std::function<uint64_t()>& draw_seed);

@@ -66,6 +66,7 @@ class RouterImpl final : public Router {
 
   ~RouterImpl() override {
     Stop(0);
+    keeper_.reset();
     pool_.reset();
     work_.reset();
     for (std::thread& thread : threads_) thread.join();
@@ -75,8 +76,9 @@ class RouterImpl final : public Router {
   absl::Status Start(RouterOptions options) {
     pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker,
                                          options.failover, options.index_pages_max, metrics_);
+    keeper_ = std::make_unique<AdapterKeeper>(pool_.get(), options.adapters);
     RETURN_IF_ERROR(StartGrpc(options));
-    api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, options.api);
+    api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, *keeper_, options.api);
     options.http.error_body = [](int status, absl::string_view message) {
       return ErrorBody(status, message);
     };
@@ -130,6 +132,7 @@ class RouterImpl final : public Router {
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::vector<std::thread> threads_;
   std::unique_ptr<WorkerPool> pool_;
+  std::unique_ptr<AdapterKeeper> keeper_;
   std::unique_ptr<GrpcService> grpc_service_;
   int grpc_port_ = 0;
   std::unique_ptr<grpc::Server> grpc_;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -138,6 +139,26 @@ struct DescribeCall {
   v1::DescribeReply reply;
 };
 
+// One LoadAdapter or UnloadAdapter call; the client's until it is done.
+struct AdapterCall {
+  grpc::ClientContext context;
+  v1::LoadAdapterRequest load;
+  v1::LoadAdapterReply loaded;
+  v1::UnloadAdapterRequest unload;
+  v1::UnloadAdapterReply unloaded;
+  WorkerClient::Done done;
+};
+
+// The same adapters as `load` has.
+bool SameAdapters(const AdapterDigests* known, const v1::Load& load) {
+  if (known == nullptr) return load.adapters().empty();
+  if (static_cast<int>(known->size()) != load.adapters_size()) return false;
+  return absl::c_all_of(load.adapters(), [&](const v1::AdapterInfo& info) {
+    const auto found = known->find(info.name());
+    return found != known->end() && found->second == info.digest();
+  });
+}
+
 class Client final : public WorkerClient {
  public:
   Client(boost::asio::io_context& context, std::string address, WorkerClientOptions options,
@@ -189,6 +210,8 @@ class Client final : public WorkerClient {
                                  std::shared_ptr<const LoadedMedia> media,
                                  std::shared_ptr<Mailbox> mailbox) override;
   void Cancel(uint64_t stream_id) override;
+  void LoadAdapter(const std::string& name, const std::string& path, Done done) override;
+  void UnloadAdapter(const std::string& name, Done done) override;
 
   // Begins a try to connect.
   void Try();
@@ -206,6 +229,9 @@ class Client final : public WorkerClient {
   void OnDescribed(uint64_t attempt, const absl::Status& status);
   // On the context's thread: building a vocabulary takes too long for one of gRPC's.
   void Judge(uint64_t attempt, const v1::DescribeReply& description);
+  // A call that was begun; null if the worker is not ready, which `done` then hears.
+  AdapterCall* NewAdapterCall(Done done, uint64_t* id) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnAdapterCallDone(uint64_t id, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
   void SendMedia(const v1::SessionReply::NeedMedia& need) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the current try and plans the next.
   void Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min = 0)
@@ -251,10 +277,14 @@ class Client final : public WorkerClient {
   std::unique_ptr<DescribeCall> describe_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<SessionCall> session_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<WatchCall> watch_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, std::unique_ptr<AdapterCall>> adapter_calls_
+      ABSL_GUARDED_BY(mutex_);
+  uint64_t next_adapter_call_ ABSL_GUARDED_BY(mutex_) = 1;
 
   uint32_t capacity_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t numerics_class_ ABSL_GUARDED_BY(mutex_) = 0;
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const AdapterDigests> adapters_ ABSL_GUARDED_BY(mutex_);  // Shared by snapshots.
   std::chrono::steady_clock::time_point watch_begun_ ABSL_GUARDED_BY(mutex_);
   bool pages_told_ ABSL_GUARDED_BY(mutex_) = false;
   // What was started since the last report, and between it and the one before: that one may have
@@ -416,6 +446,7 @@ WorkerSnapshot Client::Snapshot() const {
   snapshot.decode_row_s = load_.decode_row_s();
   snapshot.capacity = capacity_;
   snapshot.numerics_class = numerics_class_;
+  snapshot.adapters = adapters_;
   return snapshot;
 }
 
@@ -492,6 +523,11 @@ void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
   load_ = load;
   before_report_ = std::exchange(since_report_, Started());
   if (first) ForgetPages();
+  if (!SameAdapters(adapters_.get(), load)) {
+    auto adapters = std::make_shared<AdapterDigests>();
+    for (const v1::AdapterInfo& info : load.adapters()) (*adapters)[info.name()] = info.digest();
+    adapters_ = std::move(adapters);
+  }
   if (ready_) return;
   ready_ = true;
   backoff_ms_ = 0;
@@ -511,6 +547,60 @@ void Client::OnPages(uint64_t attempt, absl::Span<const PageEvent> events) {
 
 void Client::ForgetPages() {
   if (std::exchange(pages_told_, false)) listeners_.on_pages_gone();
+}
+
+// ---------------------------------------------------------------------- adapters
+
+void Client::LoadAdapter(const std::string& name, const std::string& path, Done done) {
+  uint64_t id;
+  AdapterCall* const call = NewAdapterCall(std::move(done), &id);
+  if (call == nullptr) return;
+  call->load.set_name(name);
+  call->load.set_path(path);
+  stub_->async()->LoadAdapter(
+      &call->context, &call->load, &call->loaded,
+      [this, id](const grpc::Status& status) { OnAdapterCallDone(id, ToAbsl(status)); });
+}
+
+void Client::UnloadAdapter(const std::string& name, Done done) {
+  uint64_t id;
+  AdapterCall* const call = NewAdapterCall(std::move(done), &id);
+  if (call == nullptr) return;
+  call->unload.set_name(name);
+  stub_->async()->UnloadAdapter(
+      &call->context, &call->unload, &call->unloaded,
+      [this, id](const grpc::Status& status) { OnAdapterCallDone(id, ToAbsl(status)); });
+}
+
+AdapterCall* Client::NewAdapterCall(Done done, uint64_t* id) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ready_ && !stopping_) {
+      *id = next_adapter_call_++;
+      auto& call = adapter_calls_[*id] = std::make_unique<AdapterCall>();
+      call->context.set_deadline(std::chrono::system_clock::now() +
+                                 std::chrono::milliseconds(options_.adapter_timeout_ms));
+      call->done = std::move(done);
+      ++calls_;
+      return call.get();
+    }
+  }
+  done(absl::UnavailableError(absl::StrCat("Worker ", address_, " is not ready.")));
+  return nullptr;
+}
+
+// The call is gone before the client hears that it is done; see SessionCall::OnDone.
+void Client::OnAdapterCallDone(uint64_t id, const absl::Status& status) {
+  Done done;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = adapter_calls_.find(id);
+    done = std::move(found->second->done);
+    adapter_calls_.erase(found);
+  }
+  done(status);
+  absl::MutexLock lock(&mutex_);
+  --calls_;
 }
 
 // -------------------------------------------------------------------- connecting
@@ -607,6 +697,7 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
   load_.Clear();
   since_report_ = before_report_ = Started();
   ForgetPages();
+  adapters_ = nullptr;
   FailStreams(absl::UnavailableError("The worker of this request was lost; try again."));
   backoff_ms_ = std::clamp(backoff_ms_ * 2, options_.backoff_ms_min, options_.backoff_ms_max);
   RetryAfter(std::max(backoff_ms_, wait_ms_min));
@@ -616,6 +707,7 @@ void Client::EndCalls() {
   if (describe_ != nullptr) describe_->context.TryCancel();
   if (session_ != nullptr) session_->End();
   if (watch_ != nullptr) watch_->End();
+  for (const auto& [id, call] : adapter_calls_) call->context.TryCancel();
   session_ = nullptr;
   watch_ = nullptr;
 }

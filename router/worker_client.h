@@ -24,6 +24,7 @@ struct WorkerClientOptions {
   int keepalive_ms = 2'000;
   int keepalive_timeout_ms = 2'000;
   int describe_timeout_ms = 30'000;
+  int adapter_timeout_ms = 120'000;  // For reading an adapter from a slow disk.
   // Between tries to connect: doubled each time, and longer for a worker that was refused, since
   // only a restart changes what it serves.
   int backoff_ms_min = 50;
@@ -75,6 +76,12 @@ class WorkerClient {
                                          uint32_t prefill_tokens,
                                          std::shared_ptr<const LoadedMedia> media,
                                          std::shared_ptr<Mailbox> mailbox) = 0;
+  // Asks the worker to load or unload a LoRA adapter (proto/worker.proto). `done` hears how it
+  // ended, once, perhaps before this returns: the worker's own status, or UNAVAILABLE.
+  using Done = std::function<void(const absl::Status& status)>;
+  virtual void LoadAdapter(const std::string& name, const std::string& path, Done done) = 0;
+  virtual void UnloadAdapter(const std::string& name, Done done) = 0;
+
   // The mailbox hears no more. An ended stream is ignored.
   virtual void Cancel(uint64_t stream_id) = 0;
 };

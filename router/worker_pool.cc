@@ -8,6 +8,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "proto/request_keys.h"
+#include "router/model_name.h"
 
 namespace facet {
 namespace {
@@ -38,6 +40,15 @@ std::shared_ptr<const ServedModel> WorkerPool::model() const {
   return model_;
 }
 
+absl::StatusOr<std::shared_ptr<const ServedModel>> WorkerPool::FindModel(
+    const std::string& name) const {
+  std::shared_ptr<const ServedModel> found = model();
+  if (found == nullptr) return absl::UnavailableError("No worker is ready; try again later.");
+  ASSIGN_OR_RETURN(const std::string adapter, AdapterOfModelName(*found, name));
+  if (!adapter.empty() && !KnowsAdapter(adapter)) return ModelNotFound(*found, name);
+  return found;
+}
+
 std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
   std::vector<WorkerSnapshot> snapshots;
   snapshots.reserve(workers_.size());
@@ -45,9 +56,44 @@ std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
   return snapshots;
 }
 
+std::vector<std::string> WorkerPool::HeldAdapters() const {
+  std::set<std::string> names;
+  for (const WorkerSnapshot& worker : Snapshots()) {
+    if (!worker.ready || worker.adapters == nullptr) continue;
+    for (const auto& [name, digest] : *worker.adapters) names.insert(name);
+  }
+  return {names.begin(), names.end()};
+}
+
+bool WorkerPool::KnowsAdapter(const std::string& name) const {
+  for (const auto& worker : workers_) {
+    const WorkerSnapshot snapshot = worker->Snapshot();
+    if (snapshot.ready && FindAdapter(snapshot, name) != nullptr) return true;
+  }
+  absl::MutexLock lock(&mutex_);
+  return wanted_adapters_.count(name) > 0;
+}
+
+void WorkerPool::SetWantedAdapters(std::set<std::string> names) {
+  absl::MutexLock lock(&mutex_);
+  wanted_adapters_ = std::move(names);
+}
+
 bool WorkerPool::ready() const {
   const std::vector<WorkerSnapshot> snapshots = Snapshots();
   return !absl::IsUnavailable(Place(snapshots).status());
+}
+
+SharedPageKeys WorkerPool::KeysWithAdapter(v1::GenerateRequest& request,
+                                           SharedPageKeys keys) const {
+  if (request.adapter().empty() || !request.adapter_digest().empty()) return keys;
+  for (const WorkerSnapshot& worker : Snapshots()) {
+    const std::string* digest = worker.ready ? FindAdapter(worker, request.adapter()) : nullptr;
+    if (digest == nullptr) continue;
+    request.set_adapter_digest(*digest);
+    return std::make_shared<const std::vector<PageKey>>(RequestPageKeys(request, page_tokens_));
+  }
+  return keys;
 }
 
 PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
@@ -55,6 +101,7 @@ PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
   const int resumed = request.resume_from_size();
   PlacementWish wish;
   wish.may_change_class = failover_.may_change_class;
+  wish.adapter = request.adapter();
   wish.prompt_tokens = static_cast<uint32_t>(request.prompt_tokens_size() + resumed);
   wish.answer_tokens =
       std::min<double>(answer_tokens_, static_cast<double>(request.tokens_max()) - resumed);
@@ -90,7 +137,7 @@ WorkerPool::Situation WorkerPool::Judge(const v1::GenerateRequest& request,
   return situation;
 }
 
-absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
+absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(v1::GenerateRequest& request,
                                                      const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
   std::vector<WorkerSnapshot> snapshots = Snapshots();
@@ -98,11 +145,13 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
   LookUp(request, options.keys, snapshots);
   PlacementWish wish = WishOf(request, options.keys);
   wish.numerics_class = options.numerics_class;
+  wish.adapter_digest = options.adapter_digest;
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
     WorkerClient* const worker = workers_[placement.worker].get();
     WorkerSnapshot& chosen = snapshots[placement.worker];
+    if (!wish.adapter.empty()) request.set_adapter_digest(*FindAdapter(chosen, wish.adapter));
     const uint32_t computed = placement.estimate.computed_tokens;
     const absl::StatusOr<uint64_t> id = worker->Start(request, computed, options.media, mailbox);
     if (!id.ok()) {

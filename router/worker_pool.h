@@ -5,6 +5,7 @@
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,11 +46,23 @@ class WorkerPool {
 
   // Null until the first worker was heard.
   std::shared_ptr<const ServedModel> model() const;
+  // The same, if it is the one of this name (router/model_name.h) and its adapter is known.
+  // UNAVAILABLE until the first worker was heard, NOT_FOUND in OpenAI's form.
+  absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(const std::string& name) const;
   const FailoverOptions& failover() const { return failover_; }
   // Whether a request could be placed now.
   bool ready() const;
   int64_t cached_page_count() const { return directory_.page_count(); }
   std::vector<WorkerSnapshot> Snapshots() const;
+
+  // The names of adapters that ready workers hold, ascending.
+  std::vector<std::string> HeldAdapters() const;
+  // Whether a ready worker holds the adapter, or is to load it.
+  bool KnowsAdapter(const std::string& name) const;
+  // Those that all workers are to hold.
+  void SetWantedAdapters(std::set<std::string> names);
+  // Of the worker with this index in Snapshots.
+  WorkerClient& worker(int index) { return *workers_[index]; }
 
   // Where a request stands, and what it would cost at each worker: for those who look on.
   struct Situation {
@@ -58,6 +71,10 @@ class WorkerPool {
     absl::StatusOr<Placement> placement;
   };
   Situation Judge(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+
+  // The keys of a request that names an adapter, whose digest it then has: `keys` are those
+  // without. Other requests' keys stay as they are.
+  SharedPageKeys KeysWithAdapter(v1::GenerateRequest& request, SharedPageKeys keys) const;
 
   // A request at a worker. The pool must outlive it.
   struct Stream {
@@ -73,12 +90,14 @@ class WorkerPool {
   // What a request wishes, beyond what it is.
   struct StartOptions {
     uint64_t numerics_class = 0;               // As PlacementWish.
+    const std::string& adapter_digest;         // As PlacementWish.
     const absl::flat_hash_set<int>& tried;     // Workers that are out of the question.
     std::shared_ptr<const LoadedMedia> media;  // Or null; shared with other answers.
     SharedPageKeys keys;                       // RequestPageKeys; shared with other answers.
   };
-  // Places the request and hands it over. UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
-  absl::StatusOr<Stream> Start(const v1::GenerateRequest& request, const StartOptions& options,
+  // Places the request and hands it over, with the digest of that worker's adapter if it has one.
+  // UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
+  absl::StatusOr<Stream> Start(v1::GenerateRequest& request, const StartOptions& options,
                                std::shared_ptr<Mailbox> mailbox);
   // An answer had so many tokens: what the next ones are thought to have.
   void CountAnswer(int tokens);
@@ -97,6 +116,7 @@ class WorkerPool {
   std::atomic<double> answer_tokens_{256};  // A moving average, begun with a guess.
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
+  std::set<std::string> wanted_adapters_ ABSL_GUARDED_BY(mutex_);
   // Last, so that it ends first: its members call Accept.
   std::vector<std::unique_ptr<WorkerClient>> workers_;
 };

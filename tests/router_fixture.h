@@ -166,12 +166,14 @@ class RouterTest : public ::testing::Test {
 
   std::unique_ptr<FakeWorker> StartWorker(absl::string_view model = "small",
                                           std::string address = "127.0.0.1:0",
-                                          const std::string& numerics_class = "fake") {
+                                          const std::string& numerics_class = "fake",
+                                          std::map<std::string, std::string> adapters = {}) {
     FakeWorker::Options options;
     options.address = std::move(address);
     options.description = SmallDescription(model);
     options.description.set_numerics_class(numerics_class);
     options.ask_for_media = true;
+    options.adapters = std::move(adapters);
     options.answer = [this](const v1::GenerateRequest& request) {
       absl::MutexLock lock(&mutex_);
       return answer_ ? answer_(request)

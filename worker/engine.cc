@@ -20,6 +20,7 @@ struct Engine::Sequence {
   v1::GenerateRequest request;
   std::shared_ptr<StepSink> sink;
   uint64_t stream_id = 0;
+  std::shared_ptr<const Adapter> adapter;  // shared with the registry, until both let go; or null
 
   std::vector<int32_t> tokens;  // prompt, then generated
   int prompt_count = 0;
@@ -126,6 +127,7 @@ Engine::Engine(const EngineOptions& options, const EngineParts& parts)
       cache_(*parts.cache),
       drafter_(parts.drafter),
       tiers_(parts.cache, parts.host_tier, parts.disk_tier, options.clock),
+      adapters_(parts.adapters),
       mask_words_((options.vocab_size + 31) / 32),
       grammar_masks_(mask_words_) {
   CHECK_GE(runner_.options().rows_max, options_.step_tokens_max);
@@ -184,10 +186,6 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
           absl::StrCat("resume_from holds the stop token ", id, ": the answer has ended"));
     }
   }
-  if (!request.adapter().empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("adapter '", request.adapter(), "' is not known to this worker"));
-  }
   if (request.prompt_logprobs() > kTopLogprobsMax) {
     return absl::InvalidArgumentError(absl::StrCat("prompt_logprobs is ", request.prompt_logprobs(),
                                                    ", the most is ", kTopLogprobsMax));
@@ -213,10 +211,29 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
   return ValidateSampling(request.sampling(), options_.vocab_size);
 }
 
+absl::StatusOr<std::shared_ptr<const Adapter>> Engine::AdapterOf(
+    const v1::GenerateRequest& request) const {
+  std::shared_ptr<const Adapter> adapter;
+  if (!request.adapter().empty()) {
+    if (adapters_ != nullptr) adapter = adapters_->Find(request.adapter());
+    if (adapter == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("adapter '", request.adapter(), "' is not known to this worker"));
+    }
+  }
+  if (!request.adapter_digest().empty() &&
+      (adapter == nullptr || request.adapter_digest() != adapter->digest)) {
+    return absl::InvalidArgumentError(absl::StrCat("adapter_digest is not that of adapter '",
+                                                   request.adapter(), "' at this worker"));
+  }
+  return adapter;
+}
+
 absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<StepSink> sink,
                             uint64_t stream_id) {
   RETURN_IF_ERROR(Validate(request));
   auto sequence = std::make_unique<Sequence>();
+  ASSIGN_OR_RETURN(sequence->adapter, AdapterOf(request));
   sequence->request = request;
   sequence->sink = std::move(sink);
   sequence->stream_id = stream_id;
@@ -231,7 +248,8 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
     sequence->digests.push_back({item.first_token, item.tokens, DigestOf(media)});
   }
   sequence->media_asked.resize(sequence->media.size());
-  sequence->root_key = RootPageKey(request.cache_salt());
+  sequence->root_key = RootPageKey(request.cache_salt(),
+                                   sequence->adapter == nullptr ? "" : sequence->adapter->digest);
   sequence->keys = PageKeysOf(sequence->root_key, sequence->tokens, kPageTokens, sequence->digests);
   RETURN_IF_ERROR(CheckPageKeys(
       request, absl::MakeSpan(sequence->keys).subspan(0, sequence->prompt_count / kPageTokens)));
@@ -650,7 +668,8 @@ int Engine::AddToBatch(Sequence& sequence, int tokens, Batch& batch) {
     CHECK_LE(sequence.computed_len, sequence.scored_len);
     outputs = std::max(0, sequence.computed_len + tokens - sequence.scored_len);
   }
-  batch.Add(ids, sequence.computed_len, &sequence.pages, outputs, sequence.media);
+  batch.Add(ids, sequence.computed_len, &sequence.pages, outputs, sequence.media,
+            sequence.adapter.get());
   return outputs;
 }
 

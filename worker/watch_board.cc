@@ -30,7 +30,15 @@ WatchBoard::~WatchBoard() {
 void WatchBoard::PostLoad(const v1::Load& load) {
   absl::MutexLock lock(&mutex_);
   if (!SameCounts(load, load_)) load_changed_ = true;
+  auto adapters = std::move(*load_.mutable_adapters());
   load_ = load;
+  *load_.mutable_adapters() = std::move(adapters);
+}
+
+void WatchBoard::PostAdapters(const std::vector<v1::AdapterInfo>& adapters) {
+  absl::MutexLock lock(&mutex_);
+  load_.mutable_adapters()->Assign(adapters.begin(), adapters.end());
+  load_changed_ = true;
 }
 
 void WatchBoard::PostPage(const PageEvent& event) {

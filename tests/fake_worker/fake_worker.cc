@@ -11,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -74,7 +75,7 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchReply> {
 
 class Worker final : public FakeWorker, public v1::Worker::CallbackService {
  public:
-  explicit Worker(Options options) : options_(std::move(options)) {}
+  explicit Worker(Options options) : options_(std::move(options)), adapters_(options_.adapters) {}
   ~Worker() override { Kill(); }
 
   absl::Status Listen() {
@@ -144,6 +145,11 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     server_ = nullptr;
   }
 
+  std::map<std::string, std::string> adapters() const override {
+    absl::MutexLock lock(&mutex_);
+    return adapters_;
+  }
+
   int started() const override {
     absl::MutexLock lock(&mutex_);
     return static_cast<int>(requests_.size());
@@ -209,6 +215,25 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     ++watches_begun_;
     watch->Send(Load(), pages_);
     return watch;
+  }
+
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
+                                        const v1::LoadAdapterRequest* request,
+                                        v1::LoadAdapterReply*) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(Load(request->name(), request->path()));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context,
+                                          const v1::UnloadAdapterRequest* request,
+                                          v1::UnloadAdapterReply*) override {
+    absl::MutexLock lock(&mutex_);
+    const bool held = adapters_.erase(request->name()) > 0;
+    TellLoad();
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(held ? grpc::Status::OK : grpc::Status(grpc::StatusCode::NOT_FOUND, "none"));
+    return reactor;
   }
 
   // ------------------------------------------------------ from the sessions
@@ -329,7 +354,28 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     v1::Load load = load_;
     load.set_running_requests(static_cast<uint32_t>(streams_.size()));
     load.set_draining(draining_);
+    for (const auto& [name, path] : adapters_) {
+      v1::AdapterInfo& info = *load.add_adapters();
+      info.set_name(name);
+      info.set_digest(path);
+    }
     return load;
+  }
+
+  grpc::Status Load(const std::string& name, const std::string& path) {
+    if (absl::StrContains(path, "nowhere")) {
+      return {grpc::StatusCode::NOT_FOUND, path + ": No such file or directory"};
+    }
+    if (absl::StrContains(path, "broken")) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, path + ": 'r' is missing"};
+    }
+    absl::MutexLock lock(&mutex_);
+    const auto [held, added] = adapters_.emplace(name, path);
+    if (!added && held->second != path) {
+      return {grpc::StatusCode::ALREADY_EXISTS, "adapter '" + name + "' has other contents"};
+    }
+    TellLoad();
+    return grpc::Status::OK;
   }
 
   void TellLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -352,6 +398,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
   std::vector<PageEvent> pages_ ABSL_GUARDED_BY(mutex_);  // that are stored
   int watches_begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, std::string> adapters_ ABSL_GUARDED_BY(mutex_);
   int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SessionRequest::MediaChunk> media_chunks_ ABSL_GUARDED_BY(mutex_);

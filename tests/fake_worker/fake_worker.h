@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,8 @@ class FakeWorker {
     v1::DescribeReply description;
     AnswerFunction answer;
     bool ask_for_media = false;  // Answers wait until the request's media have come.
+    // Names of LoRA adapters that it holds from the beginning, with their paths.
+    std::map<std::string, std::string> adapters = {};
   };
 
   // UNAVAILABLE if the address is taken.
@@ -52,6 +55,9 @@ class FakeWorker {
   virtual void TellPages(const std::vector<PageEvent>& events) = 0;
   // Leaves out the number of one message to each watching router, as if that had been lost.
   virtual void LoseNews() = 0;
+  // What it holds. It loads any path but those with "nowhere" (NOT_FOUND) or "broken"
+  // (INVALID_ARGUMENT) in them; an adapter's digest is its path.
+  virtual std::map<std::string, std::string> adapters() const = 0;
   // Ends all calls and stops to listen, as when the process dies.
   virtual void Kill() = 0;
 
