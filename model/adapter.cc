@@ -35,6 +35,7 @@ struct MatrixNames {
   absl::string_view peft;
   absl::string_view gguf;
 };
+// By the matrix's value.
 constexpr MatrixNames kMatrixNames[kAdapterMatrices] = {
     {AdapterMatrix::kQuery, "self_attn.q_proj", "attn_q.weight"},
     {AdapterMatrix::kKey, "self_attn.k_proj", "attn_k.weight"},
@@ -118,35 +119,6 @@ std::optional<Place> GgufPlace(absl::string_view name) {
   return place;
 }
 
-// What the base model has there; nothing where it has no such matrix.
-struct MatrixShape {
-  int64_t inputs;
-  int64_t outputs;
-};
-std::optional<MatrixShape> ShapeOf(const TextConfig& base, int layer, AdapterMatrix matrix) {
-  const LayerConfig& config = base.layers[layer];
-  const int64_t hidden = base.hidden_size, feed_forward = base.feed_forward_size;
-  const int64_t queries = int64_t{base.query_heads} * config.head_dim;
-  const int64_t keys = int64_t{config.kv_heads} * config.head_dim;
-  switch (matrix) {
-    case AdapterMatrix::kQuery:
-      return MatrixShape{hidden, queries};
-    case AdapterMatrix::kKey:
-      return MatrixShape{hidden, keys};
-    case AdapterMatrix::kValue:
-      if (!config.sliding) return std::nullopt;
-      return MatrixShape{hidden, keys};
-    case AdapterMatrix::kOutput:
-      return MatrixShape{queries, hidden};
-    case AdapterMatrix::kGate:
-    case AdapterMatrix::kUp:
-      return MatrixShape{hidden, feed_forward};
-    case AdapterMatrix::kDown:
-      return MatrixShape{feed_forward, hidden};
-  }
-  return std::nullopt;
-}
-
 // Whether all values have an exponent that is not the one of infinities and NaNs.
 template <typename Bits>
 bool HasExponentsBelow(absl::string_view data, Bits exponent) {
@@ -206,7 +178,7 @@ absl::StatusOr<AdapterPart> Join(const TextConfig& base, int layer, AdapterMatri
   }
   const Half& a = *halves.a;
   const Half& b = *halves.b;
-  const std::optional<MatrixShape> shape = ShapeOf(base, layer, matrix);
+  const std::optional<AdapterShape> shape = ShapeOf(base, layer, matrix);
   if (!shape) {
     return Refuse(a.name,
                   "is of a matrix that the model has not: on full layers the key's "
@@ -362,6 +334,34 @@ absl::Status WrongIn(const std::string& path, const absl::Status& status) {
 }
 
 }  // namespace
+
+absl::string_view PeftNameOf(AdapterMatrix matrix) {
+  return kMatrixNames[static_cast<int>(matrix)].peft;
+}
+
+std::optional<AdapterShape> ShapeOf(const TextConfig& base, int layer, AdapterMatrix matrix) {
+  const LayerConfig& config = base.layers[layer];
+  const int64_t hidden = base.hidden_size, feed_forward = base.feed_forward_size;
+  const int64_t queries = int64_t{base.query_heads} * config.head_dim;
+  const int64_t keys = int64_t{config.kv_heads} * config.head_dim;
+  switch (matrix) {
+    case AdapterMatrix::kQuery:
+      return AdapterShape{hidden, queries};
+    case AdapterMatrix::kKey:
+      return AdapterShape{hidden, keys};
+    case AdapterMatrix::kValue:
+      if (!config.sliding) return std::nullopt;
+      return AdapterShape{hidden, keys};
+    case AdapterMatrix::kOutput:
+      return AdapterShape{queries, hidden};
+    case AdapterMatrix::kGate:
+    case AdapterMatrix::kUp:
+      return AdapterShape{hidden, feed_forward};
+    case AdapterMatrix::kDown:
+      return AdapterShape{feed_forward, hidden};
+  }
+  return std::nullopt;
+}
 
 absl::StatusOr<std::unique_ptr<AdapterFile>> AdapterFile::Open(const std::string& path,
                                                                const TextConfig& base,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,17 @@ namespace facet {
 // The matrices of a decoder layer that an adapter may change.
 enum class AdapterMatrix { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown };
 inline constexpr int kAdapterMatrices = 7;
+
+// What PEFT calls it within a layer: "self_attn.q_proj".
+absl::string_view PeftNameOf(AdapterMatrix matrix);
+
+// Columns and rows of the model's own matrix; nothing where a layer has no such matrix, as full
+// ones have none for values.
+struct AdapterShape {
+  int64_t inputs;
+  int64_t outputs;
+};
+std::optional<AdapterShape> ShapeOf(const TextConfig& base, int layer, AdapterMatrix matrix);
 
 // The change of one matrix W: y = W x + scale * B (A x). On full layers keys and values come from
 // one projection, so a change of the key there changes both.

@@ -2,11 +2,13 @@
 
 #include <cstring>
 #include <deque>
+#include <optional>
 #include <random>
 #include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "model/adapter.h"
 #include "model/safetensors_writer.h"
 #include "model/testing/files.h"
 
@@ -29,33 +31,25 @@ std::string RandomValues(std::mt19937& random, int64_t count, bool bf16) {
 }  // namespace
 
 std::string WriteRandomAdapter(const std::string& name, const TextConfig& base, int rank,
-                               uint32_t seed) {
+                               uint32_t seed, bool whole) {
   std::mt19937 random(seed);
   std::deque<std::string> data;
   std::vector<SafetensorsTensor> tensors;
-  const auto add = [&](int layer, const char* module, int64_t inputs, int64_t outputs) {
-    if (random() % 4 == 0) return;
-    const bool bf16 = random() % 2 == 0;
-    const std::string path = absl::StrCat("base_model.model.model.layers.", layer, ".", module);
-    for (const auto& [half, rows, columns] :
-         {std::tuple(".lora_A.weight", int64_t{rank}, inputs),
-          std::tuple(".lora_B.weight", outputs, int64_t{rank})}) {
-      data.push_back(RandomValues(random, rows * columns, bf16));
-      tensors.push_back({path + half, bf16 ? "BF16" : "F32", {rows, columns}, data.back()});
+  for (int layer = 0; layer < static_cast<int>(base.layers.size()); ++layer) {
+    for (int i = 0; i < kAdapterMatrices; ++i) {
+      const auto matrix = static_cast<AdapterMatrix>(i);
+      const std::optional<AdapterShape> shape = ShapeOf(base, layer, matrix);
+      if (!shape || (!whole && random() % 4 == 0)) continue;
+      const bool bf16 = whole || random() % 2 == 0;
+      const std::string path =
+          absl::StrCat("base_model.model.model.layers.", layer, ".", PeftNameOf(matrix));
+      for (const auto& [half, rows, columns] :
+           {std::tuple(".lora_A.weight", int64_t{rank}, shape->inputs),
+            std::tuple(".lora_B.weight", shape->outputs, int64_t{rank})}) {
+        data.push_back(RandomValues(random, rows * columns, bf16));
+        tensors.push_back({path + half, bf16 ? "BF16" : "F32", {rows, columns}, data.back()});
+      }
     }
-  };
-  for (int i = 0; i < static_cast<int>(base.layers.size()); ++i) {
-    const LayerConfig& layer = base.layers[i];
-    const int64_t hidden = base.hidden_size, feed_forward = base.feed_forward_size;
-    const int64_t queries = int64_t{base.query_heads} * layer.head_dim;
-    const int64_t keys = int64_t{layer.kv_heads} * layer.head_dim;
-    add(i, "self_attn.q_proj", hidden, queries);
-    add(i, "self_attn.k_proj", hidden, keys);
-    if (layer.sliding) add(i, "self_attn.v_proj", hidden, keys);
-    add(i, "self_attn.o_proj", queries, hidden);
-    add(i, "mlp.gate_proj", hidden, feed_forward);
-    add(i, "mlp.up_proj", hidden, feed_forward);
-    add(i, "mlp.down_proj", feed_forward, hidden);
   }
   const std::string folder = EmptyFolder(name);
   WriteFile(folder + "/adapter_config.json",
