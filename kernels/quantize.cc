@@ -70,17 +70,17 @@ void AppendQ4_0(const float* x, std::string& out) {
   }
 }
 
-// A scale and a minimum so that x is near scale * code - minimum, code in [0, 15].
+// A scale and a minimum so that x is near scale * code - minimum, code in [0, code_max].
 struct Affine {
   float scale;
   float minimum;  // >= 0
 };
 
-float SquaredError(const float* x, int count, const Affine& fit) {
+float SquaredError(const float* x, int count, int code_max, const Affine& fit) {
   float error = 0;
   for (int i = 0; i < count; ++i) {
     const int code =
-        fit.scale == 0 ? 0 : std::clamp(RoundToInt((x[i] + fit.minimum) / fit.scale), 0, 15);
+        fit.scale == 0 ? 0 : std::clamp(RoundToInt((x[i] + fit.minimum) / fit.scale), 0, code_max);
     const float difference = x[i] - (fit.scale * static_cast<float>(code) - fit.minimum);
     error += difference * difference;
   }
@@ -88,10 +88,10 @@ float SquaredError(const float* x, int count, const Affine& fit) {
 }
 
 // Least squares for the codes that a first fit gives, as llama.cpp's make_qkx2_quants refines it.
-Affine Refit(const float* x, int count, const Affine& first) {
+Affine Refit(const float* x, int count, int code_max, const Affine& first) {
   double n = 0, sum_code = 0, sum_code2 = 0, sum_x = 0, sum_xcode = 0;
   for (int i = 0; i < count; ++i) {
-    const int code = std::clamp(RoundToInt((x[i] + first.minimum) / first.scale), 0, 15);
+    const int code = std::clamp(RoundToInt((x[i] + first.minimum) / first.scale), 0, code_max);
     n += 1;
     sum_code += code;
     sum_code2 += code * code;
@@ -109,20 +109,21 @@ Affine Refit(const float* x, int count, const Affine& first) {
   return fit.scale > 0 ? fit : first;
 }
 
-Affine FitAffine(const float* x, int count) {
+Affine FitAffine(const float* x, int count, int code_max) {
   float low = 0, high = 0;
   for (int i = 0; i < count; ++i) {
     low = std::min(low, x[i]);
     high = std::max(high, x[i]);
   }
   if (high == low) return {0, -low};
-  Affine best = {(high - low) / 15.0f, -low};
-  float best_error = SquaredError(x, count, best);
+  const auto steps = static_cast<float>(code_max);
+  Affine best = {(high - low) / steps, -low};
+  float best_error = SquaredError(x, count, code_max, best);
   // Ranges a little narrower or wider than the extremes often fit the many better than the few.
   for (int step = -6; step <= 2; ++step) {
-    const Affine start = {(high - low) / (15.0f - 0.25f * static_cast<float>(step)), -low};
-    const Affine fit = Refit(x, count, start);
-    const float error = SquaredError(x, count, fit);
+    const Affine start = {(high - low) / (steps - 0.25f * static_cast<float>(step)), -low};
+    const Affine fit = Refit(x, count, code_max, start);
+    const float error = SquaredError(x, count, code_max, fit);
     if (error < best_error) {
       best = fit;
       best_error = error;
@@ -131,45 +132,66 @@ Affine FitAffine(const float* x, int count) {
   return best;
 }
 
-// half d; half dmin; 8 scales and minimums of 6 bits in 12 bytes; 128 bytes of codes. The inverse
-// of dequantize.inl's UnpackScale.
-void AppendQ4_K(const float* x, std::string& out) {
+// What Q4_K and Q5_K share: half d; half dmin; 8 scales and minimums of 6 bits in 12 bytes, the
+// inverse of dequantize.inl's UnpackScale. `codes` gets one for each value, in [0, code_max].
+void AppendScales(const float* x, int code_max, std::string& out, int* codes) {
   Affine fits[8];
   float scale_max = 0, minimum_max = 0;
   for (int64_t s = 0; s < 8; ++s) {
-    fits[s] = FitAffine(x + 32 * s, 32);
+    fits[s] = FitAffine(x + 32 * s, 32, code_max);
     scale_max = std::max(scale_max, fits[s].scale);
     minimum_max = std::max(minimum_max, fits[s].minimum);
   }
   const float d = RoundToHalf(scale_max / 63.0f), dmin = RoundToHalf(minimum_max / 63.0f);
-  int scales[8], minimums[8];
   uint8_t packed[12] = {};
   for (int s = 0; s < 8; ++s) {
-    scales[s] = d == 0 ? 0 : std::clamp(RoundToInt(fits[s].scale / d), 0, 63);
-    minimums[s] = dmin == 0 ? 0 : std::clamp(RoundToInt(fits[s].minimum / dmin), 0, 63);
+    const int scale_code = d == 0 ? 0 : std::clamp(RoundToInt(fits[s].scale / d), 0, 63);
+    const int minimum_code = dmin == 0 ? 0 : std::clamp(RoundToInt(fits[s].minimum / dmin), 0, 63);
     if (s < 4) {
-      packed[s] |= scales[s];
-      packed[s + 4] |= minimums[s];
+      packed[s] |= scale_code;
+      packed[s + 4] |= minimum_code;
     } else {
-      packed[s + 4] |= (scales[s] & 15) | (minimums[s] & 15) << 4;
-      packed[s - 4] |= (scales[s] >> 4) << 6;
-      packed[s] |= (minimums[s] >> 4) << 6;
+      packed[s + 4] |= (scale_code & 15) | (minimum_code & 15) << 4;
+      packed[s - 4] |= (scale_code >> 4) << 6;
+      packed[s] |= (minimum_code >> 4) << 6;
+    }
+    const float scale = d * static_cast<float>(scale_code);
+    const float minimum = dmin * static_cast<float>(minimum_code);
+    for (int i = 32 * s; i < 32 * s + 32; ++i) {
+      codes[i] = scale == 0 ? 0 : std::clamp(RoundToInt((x[i] + minimum) / scale), 0, code_max);
     }
   }
   AppendHalf(out, d);
   AppendHalf(out, dmin);
   out.append(reinterpret_cast<const char*>(packed), sizeof(packed));
-  const auto code = [&](int i) {
-    const int s = i / 32;
-    const float scale = d * static_cast<float>(scales[s]);
-    const float minimum = dmin * static_cast<float>(minimums[s]);
-    return scale == 0 ? 0 : std::clamp(RoundToInt((x[i] + minimum) / scale), 0, 15);
-  };
+}
+
+// Two codes' low four bits in a byte: 32 values and the 32 behind them.
+void AppendLowBits(const int* codes, std::string& out) {
   for (int group = 0; group < 4; ++group) {
-    for (int l = 0; l < 32; ++l) {
-      out.push_back(static_cast<char>(code(64 * group + l) | code(64 * group + 32 + l) << 4));
+    for (int i = 64 * group; i < 64 * group + 32; ++i) {
+      out.push_back(static_cast<char>((codes[i] & 15) | (codes[i + 32] & 15) << 4));
     }
   }
+}
+
+// The scales; 128 bytes of codes.
+void AppendQ4_K(const float* x, std::string& out) {
+  int codes[kSuperBlock];
+  AppendScales(x, /*code_max=*/15, out, codes);
+  AppendLowBits(codes, out);
+}
+
+// The scales; 32 bytes of fifth bits, bit s of byte l for value l of sub-block s; 128 bytes.
+void AppendQ5_K(const float* x, std::string& out) {
+  int codes[kSuperBlock];
+  AppendScales(x, /*code_max=*/31, out, codes);
+  for (int l = 0; l < 32; ++l) {
+    int high = 0;
+    for (int s = 0; s < 8; ++s) high |= (codes[32 * s + l] >> 4) << s;
+    out.push_back(static_cast<char>(high));
+  }
+  AppendLowBits(codes, out);
 }
 
 // A scale so that x is near scale * code, code in [-32, 31]; least squares over a few starts.
@@ -239,6 +261,8 @@ AppendBlock BlockWriter(TensorType type) {
       return AppendQ4_0;
     case TensorType::kQ4_K:
       return AppendQ4_K;
+    case TensorType::kQ5_K:
+      return AppendQ5_K;
     case TensorType::kQ6_K:
       return AppendQ6_K;
     default:
