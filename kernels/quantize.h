@@ -10,7 +10,7 @@
 
 namespace facet {
 
-// Whether Quantize can write the type: F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K.
+// Whether Quantize can write the type: F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K.
 bool CanQuantize(TensorType type);
 
 // Codes `values` as blocks of `type`. UNIMPLEMENTED for a type that CanQuantize refuses;

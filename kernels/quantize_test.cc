@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(Types, QuantizeTest,
                          ::testing::Values(Case{"F32", 1e-9f}, Case{"F16", 4e-4f},
                                            Case{"BF16", 3e-3f}, Case{"Q8_0", 7e-3f},
                                            Case{"Q4_0", 0.11f}, Case{"Q4_K", 0.08f},
-                                           Case{"Q6_K", 0.022f}),
+                                           Case{"Q5_K", 0.04f}, Case{"Q6_K", 0.022f}),
                          [](const auto& info) { return info.param.name; });
 
 TEST(QuantizeTypesTest, RefusesTypesItCannotWrite) {

@@ -104,6 +104,12 @@ std::string WriteHeader(const Metadata& metadata, const std::vector<GgufTensorSo
   return out;
 }
 
+uint64_t TensorBytes(const std::vector<GgufTensorSource>& tensors) {
+  uint64_t bytes = 0;
+  for (const GgufTensorSource& tensor : tensors) bytes += Align(SizeOf(tensor));
+  return bytes;
+}
+
 absl::Status WriteAll(int descriptor, absl::string_view bytes, const std::string& path) {
   while (!bytes.empty()) {
     const ssize_t written = write(descriptor, bytes.data(), bytes.size());
@@ -117,8 +123,8 @@ absl::Status WriteAll(int descriptor, absl::string_view bytes, const std::string
 absl::Status WriteTensors(int descriptor, const std::string& path,
                           const std::vector<GgufTensorSource>& tensors,
                           const std::function<void(uint64_t, uint64_t)>& progress) {
-  uint64_t total = 0, done = 0;
-  for (const GgufTensorSource& tensor : tensors) total += Align(SizeOf(tensor));
+  const uint64_t total = TensorBytes(tensors);
+  uint64_t done = 0;
   for (const GgufTensorSource& tensor : tensors) {
     ASSIGN_OR_RETURN(std::string bytes, tensor.bytes());
     if (bytes.size() != SizeOf(tensor)) {
@@ -148,6 +154,10 @@ absl::Status WriteFile(const std::string& path, const Metadata& metadata,
 }  // namespace
 
 std::string WriteGgufMetadata(const Metadata& metadata) { return WriteHeader(metadata, {}); }
+
+uint64_t GgufBytes(const Metadata& metadata, const std::vector<GgufTensorSource>& tensors) {
+  return WriteHeader(metadata, tensors).size() + TensorBytes(tensors);
+}
 
 absl::Status WriteGgufFile(const std::string& path, const Metadata& metadata,
                            const std::vector<GgufTensorSource>& tensors,

@@ -26,6 +26,9 @@ struct GgufTensorSource {
   std::function<absl::StatusOr<std::string>()> bytes;
 };
 
+// How many bytes WriteGgufFile writes.
+uint64_t GgufBytes(const Metadata& metadata, const std::vector<GgufTensorSource>& tensors);
+
 // Writes a GGUF file: first aside ("PATH.partial"), renamed when whole and synced, so that an
 // interruption leaves no half file under `path`. `progress`, if set, hears the bytes written so
 // far.

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "model/grammar_end.h"
 #include "model/grammar_relaxation.h"
 #include "xgrammar/xgrammar.h"
 
@@ -109,6 +110,7 @@ class XGrammarChecker final : public GrammarChecker {
   absl::Status Check(absl::string_view ebnf) override {
     RETURN_IF_ERROR(CheckSize(ebnf));
     return WithoutExceptions<int>([&]() -> absl::StatusOr<int> {
+             RETURN_IF_ERROR(CheckEnd(std::string(ebnf)));
              Exact(std::string(ebnf));
              const std::string relaxed = RelaxCounts(ebnf);
              // What does not depend on the vocabulary is in both.
@@ -132,6 +134,13 @@ class XGrammarChecker final : public GrammarChecker {
   }
 
  private:
+  static absl::Status CheckEnd(const std::string& ebnf) {
+    const absl::Status status =
+        CheckCanEnd(xgrammar::Grammar::FromEBNF(ebnf, RootOf(ebnf)).ToString());
+    if (status.ok()) return status;
+    return absl::InvalidArgumentError(absl::StrCat("grammar: ", status.message()));
+  }
+
   static absl::Status TooDear(double seconds) {
     return absl::InvalidArgumentError(
         absl::StrFormat("grammar: too large: compiling it would take %.1f s", seconds));

@@ -572,8 +572,8 @@ absl::Status SchemaGrammar::FillArray(const Place& place, int rule) {
   int after = tail(prefixes);
   if (!most || *most > prefixes) {
     const int64_t one = std::max<int64_t>(1, least.value_or(0) - prefixes);
-    const std::optional<int64_t> end =
-        most ? std::optional<int64_t>(*most - prefixes - 1) : std::nullopt;
+    std::optional<int64_t> end = most;
+    if (end) *end -= prefixes + 1;
     const std::string repeated =
         absl::StrCat("(", comma, Name(of), ")", Times(one - 1, end), R"( "]")");
     const std::string lead = prefixes > 0 ? comma : "";

@@ -44,6 +44,16 @@ const char* OutcomeOf(const absl::Status& status) {
   }
 }
 
+// As an answer of no tokens would be.
+void HideAnswer(RelayDelta& delta) {
+  delta.text = OutputParser::Delta();
+  delta.tokens.clear();
+  delta.logprobs.clear();
+  if (delta.finish_reason == v1::FINISH_REASON_STOP) {
+    delta.finish_reason = v1::FINISH_REASON_LENGTH;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
@@ -138,8 +148,12 @@ absl::StatusOr<std::vector<Generation::ChoiceDelta>> Generation::Take() {
       CountEnd();
       return error_;
     }
+    if (request_.prompt_only) HideAnswer(next.delta);
     const bool last = next.delta.finish_reason != v1::FINISH_REASON_UNSPECIFIED;
-    if (next.delta.tokens.empty() && next.delta.text.empty() && !last) continue;
+    if (next.delta.tokens.empty() && next.delta.text.empty() &&
+        next.delta.prompt_logprobs.empty() && !last) {
+      continue;
+    }
     Measure(choice, next.delta);
     deltas.push_back(std::move(next));
   }
@@ -185,7 +199,7 @@ Usage Generation::usage() const {
   Usage usage;
   for (int i = 0; i < choice_count(); ++i) {
     const Relay& relay = *choices_[i].relay;
-    usage.completion_tokens += relay.generated_tokens();
+    usage.completion_tokens += request_.prompt_only ? 0 : relay.generated_tokens();
     usage.reasoning_tokens += relay.reasoning_tokens();
     if (i % request_.choices_per_prompt != 0) continue;
     usage.prompt_tokens += relay.prompt_tokens();

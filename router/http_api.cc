@@ -3,6 +3,7 @@
 #include <atomic>
 #include <boost/json.hpp>
 #include <ctime>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,11 +11,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "model/json.h"
 #include "router/api_error.h"
 #include "router/debug_endpoints.h"
+#include "router/input_items.h"
 #include "router/json_fields.h"
 #include "router/messages_request.h"
 #include "router/model_name.h"
@@ -84,13 +87,24 @@ absl::StatusOr<json::value> GetModel(const WorkerPool& pool, const std::string& 
   return ModelEntry(*model, adapter);
 }
 
-absl::StatusOr<json::value> GetResponse(const ResponseStore& store, const std::string& id) {
+absl::StatusOr<json::object> StoredResponse(const ResponseStore& store, const std::string& id) {
   ASSIGN_OR_RETURN(const std::string text, store.Get(id));
-  ASSIGN_OR_RETURN(const json::value stored, ParseJson(text, "the stored response"));
-  const json::value* response =
-      stored.is_object() ? stored.as_object().if_contains("response") : nullptr;
+  ASSIGN_OR_RETURN(json::value stored, ParseJson(text, "the stored response"));
+  if (!stored.is_object()) return absl::InternalError("The stored response cannot be read.");
+  return std::move(stored.get_object());
+}
+
+absl::StatusOr<json::value> GetResponse(const ResponseStore& store, const std::string& id) {
+  ASSIGN_OR_RETURN(const json::object stored, StoredResponse(store, id));
+  const json::value* response = stored.if_contains("response");
   if (response == nullptr) return absl::InternalError("The stored response cannot be read.");
   return *response;
+}
+
+absl::StatusOr<json::value> GetInputItems(const ResponseStore& store, const std::string& id,
+                                          absl::string_view query) {
+  ASSIGN_OR_RETURN(const json::object stored, StoredResponse(store, id));
+  return ListInputItems(id, stored, query);
 }
 
 absl::StatusOr<json::value> DeleteResponse(ResponseStore& store, const std::string& id) {
@@ -98,11 +112,26 @@ absl::StatusOr<json::value> DeleteResponse(ResponseStore& store, const std::stri
   return json::object{{"id", JsonText(id)}, {"object", "response"}, {"deleted", true}};
 }
 
+// What stands for the {placeholder} of `pattern` in a path that fits it; "" if it has none. A
+// model's name may hold slashes.
+std::optional<std::string> MatchPath(absl::string_view pattern, absl::string_view path) {
+  const size_t begin = pattern.find('{');
+  if (begin == pattern.npos) return path == pattern ? std::optional("") : std::nullopt;
+  const size_t end = pattern.find('}') + 1;
+  if (!absl::ConsumePrefix(&path, pattern.substr(0, begin)) ||
+      !absl::ConsumeSuffix(&path, pattern.substr(end)) || path.empty()) {
+    return std::nullopt;
+  }
+  const bool one_part = pattern.substr(begin, end - begin) != "{model}";
+  if (one_part && absl::StrContains(path, '/')) return std::nullopt;
+  return std::string(path);
+}
+
 }  // namespace
 
-// A route has one of `parse`, `answer`, `build`, `change` and `text`. `answer` gets what stands
-// behind `path` where that ends in a slash; `build` waits for the media of a prompt, `change` for
-// workers.
+// A route has one of `parse`, `answer`, `build`, `change` and `text`. `path` is written as in the
+// API's document; `answer` gets what stands for its {placeholder}. `build` waits for the media of a
+// prompt, `change` for workers.
 struct HttpApi::Route {
   using Parse = absl::StatusOr<ApiCall> (*)(const HttpRequest& request, ResponseStore& store);
   using Answer = absl::StatusOr<json::value> (*)(HttpApi& api, const HttpRequest& request,
@@ -151,11 +180,17 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .parse = [](const HttpRequest& request,
                  ResponseStore& store) { return ParseResponsesCall(request.body, store); }},
     {.method = "GET",
-     .path = "/v1/responses/",
+     .path = "/v1/responses/{response_id}",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string& id) { return GetResponse(api.responses_, id); }},
+    {.method = "GET",
+     .path = "/v1/responses/{response_id}/input_items",
+     .answer =
+         [](HttpApi& api, const HttpRequest& request, const std::string& id) {
+           return GetInputItems(api.responses_, id, request.query);
+         }},
     {.method = "DELETE",
-     .path = "/v1/responses/",
+     .path = "/v1/responses/{response_id}",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string& id) { return DeleteResponse(api.responses_, id); }},
     {.method = "POST",
@@ -172,9 +207,8 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .path = "/v1/models",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string&) { return ListModels(api.pool_); }},
-    // A model's name may hold slashes.
     {.method = "GET",
-     .path = "/v1/models/",
+     .path = "/v1/models/{model}",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string& name) { return GetModel(api.pool_, name); }},
     {.method = "POST",
@@ -239,11 +273,8 @@ void HttpApi::LogUnknownFields(const HttpRequest& request) {
 asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter& writer) {
   std::vector<absl::string_view> methods;
   for (const Route& route : kRoutes) {
-    const bool prefix = absl::EndsWith(route.path, "/");
-    const bool fits = prefix ? absl::StartsWith(request.path, route.path) &&
-                                   request.path.size() > route.path.size()
-                             : request.path == route.path;
-    if (!fits) continue;
+    const std::optional<std::string> rest = MatchPath(route.path, request.path);
+    if (!rest.has_value()) continue;
     methods.push_back(route.method);
     if (route.method != request.method) continue;
     LogUnknownFields(request);
@@ -264,7 +295,7 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
     if (route.build != nullptr) {
       answer = co_await route.build(pool_, loader_, request.body, WatchClient(writer));
     } else {
-      answer = route.answer(*this, request, request.path.substr(route.path.size()));
+      answer = route.answer(*this, request, *rest);
     }
     writer.OnDisconnect(nullptr);
     if (!answer.ok()) {

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
@@ -25,6 +26,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
@@ -271,7 +273,10 @@ void Connection::ReadRequestLine(const Parser& parser) {
   const auto& message = parser.get();
   const absl::string_view target = View(message.target());
   request_.method = std::string(View(message.method_string()));
-  request_.path = std::string(target.substr(0, target.find('?')));
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(target, absl::MaxSplits('?', 1));
+  request_.path = std::string(parts.first);
+  request_.query = std::string(parts.second);
   request_.content_type = std::string(View(message[http::field::content_type]));
   const absl::string_view id = View(message["x-request-id"]);
   request_.request_id = IsUsableRequestId(id) ? std::string(id) : NewRequestId();

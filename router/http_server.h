@@ -46,6 +46,7 @@ struct HttpServerOptions {
 struct HttpRequest {
   std::string method;
   std::string path;          // Without the query.
+  std::string query;         // Behind the question mark; may be empty.
   std::string content_type;  // Of the body; may be empty.
   std::string body;
   std::string request_id;  // The client's x-request-id, or a new one.

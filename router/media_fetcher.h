@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/http_client.h"
 #include "router/media_part.h"
 
 namespace facet {
@@ -36,7 +37,6 @@ class MediaFetcher {
  public:
   // REQUIRES: CheckFetcherOptions.
   explicit MediaFetcher(MediaFetcherOptions options);
-  ~MediaFetcher();
 
   // The largest file of a kind that any model takes.
   static int64_t BytesMax(MediaPart::Kind kind);
@@ -47,10 +47,8 @@ class MediaFetcher {
   boost::asio::awaitable<absl::StatusOr<std::string>> Fetch(std::string url, int64_t bytes_max);
 
  private:
-  struct Tls;  // OpenSSL's context, behind a pointer to keep its headers out of here.
-
   const MediaFetcherOptions options_;
-  const std::unique_ptr<Tls> tls_;  // Null if nothing is fetched.
+  const std::unique_ptr<HttpClient> client_;  // Null if nothing is fetched.
 };
 
 }  // namespace facet

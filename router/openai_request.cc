@@ -127,7 +127,10 @@ absl::Status ParseCommon(const JsonFields& fields, GenerationRequest& request) {
   RETURN_IF_ERROR(fields.Bool("ignore_eos", &request.ignore_eos));
   std::optional<int64_t> choices, tokens_max;
   RETURN_IF_ERROR(fields.Integer("n", 1, kChoicesMax, &choices));
-  RETURN_IF_ERROR(fields.Integer("max_tokens", 1, kIntegerMax, &tokens_max));
+  RETURN_IF_ERROR(fields.Integer("max_tokens", request.echo ? 0 : 1, kIntegerMax, &tokens_max));
+  // A worker gives one token at least; with none wanted it is not shown.
+  request.prompt_only = tokens_max == 0;
+  if (request.prompt_only) tokens_max = 1;
   request.choices_per_prompt = static_cast<int>(choices.value_or(1));
   if (tokens_max) request.tokens_max = static_cast<uint32_t>(*tokens_max);
   return absl::OkStatus();
@@ -426,13 +429,13 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(absl::string_view body)
   if (!request.media.empty() && request.prompts.size() != 1) {
     return InvalidParam("media", "`media` is for requests with one prompt.");
   }
+  RETURN_IF_ERROR(fields.Bool("echo", &request.echo));
   RETURN_IF_ERROR(ParseCommon(fields, request));
   if (!request.tokens_max) request.tokens_max = kCompletionTokensDefault;
   if (request.prompts.size() * request.choices_per_prompt > kChoicesMax) {
     return InvalidParam(
         "prompt", absl::StrCat("`prompt` and `n` ask for more than ", kChoicesMax, " answers."));
   }
-  RETURN_IF_ERROR(fields.Bool("echo", &request.echo));
   std::optional<int64_t> top;
   RETURN_IF_ERROR(fields.Integer("logprobs", 0, 20, &top));
   request.sampling.want_logprobs = top.has_value();

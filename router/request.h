@@ -80,6 +80,7 @@ struct GenerationRequest {
   bool parse_chat = false;        // Thinking and tool calls are told from content.
   bool parse_tool_calls = false;  // The client gave tools.
   bool echo = false;
+  bool prompt_only = false;  // With echo: the prompt is all that is shown, as if nothing followed.
   // How likely the prompt's tokens were, with this many alternatives: asked for by name, or by
   // `echo` with `logprobs`.
   std::optional<uint32_t> prompt_logprobs;

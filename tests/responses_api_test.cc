@@ -166,6 +166,60 @@ TEST_F(ResponsesApiTest, GoesOnFromAPreviousResponse) {
   EXPECT_EQ(Post("/v1/responses/" + id, "{}").status, 405);
 }
 
+// Given a response that goes on from another, expect what both were asked, with ids that stay, in
+// pages and in either order.
+TEST_F(ResponsesApiTest, ListsInputItems) {
+  StartAll(1);
+  const std::string first(Ask("\"Hi\"").Json().at("id").as_string());
+  const std::string second(
+      Ask(R"([{"role":"user","content":[{"type":"input_text","text":"And?"}],"id":"msg_mine"}])",
+          absl::StrCat(R"("previous_response_id":")", first, "\""))
+          .Json()
+          .at("id")
+          .as_string());
+  const std::string path = absl::StrCat("/v1/responses/", second, "/input_items");
+  const json::value list = Get(path + "?order=asc").Json();
+  EXPECT_EQ(list.at("object"), "list");
+  EXPECT_EQ(list.at("has_more"), false);
+  const json::array& data = list.at("data").as_array();
+  ASSERT_EQ(data.size(), 3u);
+  EXPECT_EQ(data[0].at("role"), "user");
+  EXPECT_EQ(data[0].at("type"), "message");
+  EXPECT_EQ(data[0].at("content"),
+            (json::array{json::object{{"type", "input_text"}, {"text", "Hi"}}}));
+  EXPECT_EQ(data[1].at("role"), "assistant");
+  EXPECT_EQ(data[1].at("content").at(0).at("text"), kAnswer);
+  EXPECT_EQ(data[2].at("id"), "msg_mine");
+  EXPECT_EQ(list.at("first_id"), data[0].at("id"));
+  EXPECT_EQ(list.at("last_id"), "msg_mine");
+
+  const json::value newest = Get(path + "?limit=2").Json();
+  EXPECT_EQ(newest.at("data"), (json::array{data[2], data[1]}));
+  EXPECT_EQ(newest.at("has_more"), true);
+  const json::value rest =
+      Get(absl::StrCat(path, "?limit=2&after=", newest.at("last_id").as_string().c_str())).Json();
+  EXPECT_EQ(rest.at("data"), (json::array{data[0]}));
+  EXPECT_EQ(rest.at("has_more"), false);
+
+  const struct {
+    const char *query, *param;
+  } kWrong[] = {{"?limit=0", "limit"},
+                {"?limit=101", "limit"},
+                {"?limit=x", "limit"},
+                {"?order=up", "order"},
+                {"?after=item_x", "after"}};
+  for (const auto& wrong : kWrong) {
+    const Response response = Get(path + wrong.query);
+    EXPECT_EQ(response.status, 400) << wrong.query;
+    EXPECT_EQ(response.Json().at("error").at("param"), wrong.param);
+  }
+  const Response unknown = Get("/v1/responses/resp_0123456789abcdef01234567/input_items");
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(unknown.Json().at("error").at("code"), "previous_response_not_found");
+  EXPECT_EQ(Post(path, "{}").status, 405);
+  EXPECT_EQ(Get("/v1/responses/a/b").status, 404);
+}
+
 // Given store = false, or no folder, expect nothing kept and the answer to say so.
 TEST_F(ResponsesApiTest, KeepsOnlyWhatIsToBeKept) {
   StartAll(1);

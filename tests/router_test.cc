@@ -209,6 +209,41 @@ TEST_F(RouterTest, EchoWithLogprobs) {
   EXPECT_EQ(json::value(streamed), logprobs.at("tokens"));
 }
 
+// Given echo and max_tokens = 0, expect the prompt alone with its log probabilities, as if nothing
+// had been generated; without echo, 400.
+TEST_F(RouterTest, EchoOfThePromptAlone) {
+  StartAll();
+  SetAnswerText("c<turn|>");
+  constexpr char kBody[] = R"({"prompt":"ab","echo":true,"logprobs":1,"max_tokens":0)";
+  const json::value body = Post("/v1/completions", absl::StrCat(kBody, "}")).Json();
+  const json::value& choice = body.at("choices").at(0);
+  EXPECT_EQ(choice.at("text"), "ab");
+  EXPECT_EQ(choice.at("finish_reason"), "length");
+  EXPECT_EQ(choice.at("logprobs").at("tokens"), (json::array{"<bos>", "a", "b"}));
+  EXPECT_EQ(choice.at("logprobs").at("token_logprobs"), (json::array{nullptr, -0.25, -0.25}));
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 0);
+  EXPECT_EQ(body.at("usage").at("prompt_tokens"), 3);
+  EXPECT_EQ(body.at("usage").at("total_tokens"), 3);
+
+  std::string text;
+  int logprobs = 0;
+  for (const json::value& event :
+       Events(Post("/v1/completions", absl::StrCat(kBody, R"(,"stream":true})")).body)) {
+    text += event.at("choices").at(0).at("text").as_string().c_str();
+    const json::value& piece = event.at("choices").at(0).at("logprobs");
+    if (!piece.is_null()) logprobs += static_cast<int>(piece.at("tokens").as_array().size());
+  }
+  EXPECT_EQ(text, "ab");
+  EXPECT_EQ(logprobs, 3);
+
+  const Response plain = Post("/v1/completions", R"({"prompt":"ab","echo":true,"max_tokens":0})");
+  EXPECT_EQ(plain.Json().at("choices").at(0).at("text"), "ab");
+  EXPECT_TRUE(plain.Json().at("choices").at(0).at("logprobs").is_null());
+  const Response refused = Post("/v1/completions", R"({"prompt":"ab","max_tokens":0})");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.Json().at("error").at("param"), "max_tokens");
+}
+
 // Given prompt_logprobs, expect vLLM's form: in each choice of completions, at the top of a chat.
 TEST_F(RouterTest, PromptLogprobs) {
   StartAll();
@@ -942,6 +977,61 @@ TEST_F(RouterGrpcTest, ErrorsNameTheField) {
   const grpc::Status status = reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("temperature"));
+}
+
+// Given structured_outputs of each kind, expect the worker to get its grammar, the same as over
+// HTTP; given a chat that says it by its own fields, that one; given a bad one, the field's name.
+TEST_F(RouterGrpcTest, StructuredOutputs) {
+  StartAll(1);
+  SetAnswerText("yes<turn|>");
+  const auto grammar_of = [&](const v1::GenerateTextRequest& request) {
+    grpc::ClientContext context;
+    auto reader = stub_->Generate(&context, request);
+    v1::GenerateTextReply reply;
+    while (reader->Read(&reply)) continue;
+    const grpc::Status status = reader->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return workers_[0]->requests().back().grammar();
+  };
+  const auto grammar_over_http = [&](const std::string& field) {
+    const Response response =
+        Post("/v1/completions", absl::StrCat(R"({"prompt":"the",)", field, "}"));
+    EXPECT_EQ(response.status, 200) << response.body;
+    return workers_[0]->requests().back().grammar();
+  };
+  v1::GenerateTextRequest request;
+  request.set_text("the");
+  EXPECT_EQ(grammar_of(request), "");
+
+  request.mutable_structured_outputs()->set_json(R"({"type":"boolean"})");
+  const std::string boolean = grammar_of(request);
+  EXPECT_NE(boolean, "");
+  EXPECT_EQ(boolean, grammar_over_http(R"("guided_json":{"type":"boolean"})"));
+  request.clear_structured_outputs();
+  request.mutable_structured_outputs()->set_regex("a{2}");
+  EXPECT_EQ(grammar_of(request), grammar_over_http(R"("guided_regex":"a{2}")"));
+  request.clear_structured_outputs();
+  request.mutable_structured_outputs()->add_choice("yes");
+  request.mutable_structured_outputs()->add_choice("no");
+  EXPECT_EQ(grammar_of(request), grammar_over_http(R"("guided_choice":["yes","no"])"));
+  request.clear_structured_outputs();
+  request.mutable_structured_outputs()->set_grammar("root ::= \"a\" | \"b\"");
+  EXPECT_EQ(grammar_of(request), grammar_over_http(R"("guided_grammar":"root ::= \"a\" | \"b\"")"));
+
+  v1::GenerateTextRequest chat;
+  chat.set_chat_json(ChatBody(R"("guided_choice":["yes"])"));
+  EXPECT_THAT(grammar_of(chat), HasSubstr("yes"));
+
+  request.clear_structured_outputs();
+  request.mutable_structured_outputs()->set_grammar("root ::= \"a\" root");
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, request);
+  v1::GenerateTextReply reply;
+  EXPECT_FALSE(reader->Read(&reply));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("structured_outputs.grammar"));
+  EXPECT_THAT(status.error_message(), HasSubstr("no answer can ever end"));
 }
 
 // Given a client that cancels, expect the same at the worker.

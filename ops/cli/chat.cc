@@ -163,6 +163,6 @@ const Command kChatCommand = {
     "terminal. Answers come as they are generated, thoughts dimmed.\n\n" FACET_CHAT_HELP
     "\n"
     "Without a terminal, each line of stdin is a question.",
-    Run};
+    Run, /*handles_signals=*/true};
 
 }  // namespace facet

@@ -15,6 +15,8 @@ struct Command {
   absl::string_view summary;  // one line
   absl::string_view usage;    // flags and examples, for `facet NAME --help`
   absl::Status (*run)(const std::vector<absl::string_view>& arguments);
+  // Whether it takes SIGTERM and SIGINT as base/signals.h says; they end the others at once.
+  bool handles_signals = false;
 };
 
 // Each is defined in the file of its name.

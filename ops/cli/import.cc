@@ -1,76 +1,131 @@
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/flags/declare.h"
 #include "absl/flags/flag.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "kernels/dequantize.h"
-#include "kernels/quantize.h"
 #include "model/gguf_writer.h"
 #include "model/model_file.h"
 #include "ops/cli/command.h"
+#include "ops/cli/convert_tensor.h"
+#include "ops/cli/free_disk.h"
+#include "ops/cli/hub/hub_client.h"
+#include "ops/cli/hub/hub_listing.h"
+#include "ops/cli/hub/hub_snapshot.h"
 #include "ops/cli/progress.h"
+#include "ops/cli/quantize_mix.h"
 
-ABSL_FLAG(std::string, quantize, "", "Type of the matrices: F32, F16, BF16, Q8_0, Q4_0, Q4_K.");
+ABSL_FLAG(
+    std::string, quantize, "",
+    "Types of the matrices: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, Q4_0.");
 ABSL_FLAG(std::string, name, "", "Name to put into the file (general.name).");
+ABSL_FLAG(std::string, endpoint, "",
+          "Hub that has the repository; empty: $HF_ENDPOINT, then https://huggingface.co.");
+ABSL_FLAG(std::string, cache_dir, "",
+          "Folder for what a hub sends; empty: facet-hub-cache beside the target.");
+ABSL_FLAG(int, hub_silence_ms, 30'000, "Longest wait for the hub's next bytes.");
+ABSL_FLAG(int, hub_failures_max, 8, "Tries in a row that bring nothing before a download fails.");
+ABSL_FLAG(int, hub_pause_ms, 1000, "Pause after a failed try; doubled after each further one.");
+ABSL_DECLARE_FLAG(int, threads);
 
 namespace facet {
 namespace {
 
-// Vectors stay exact; so does a matrix whose rows are no whole blocks of the type asked for.
-TensorType TargetType(const Tensor& tensor, TensorType asked) {
-  if (tensor.shape.size() < 2) return TensorType::kF32;
-  if (tensor.shape[0] % InfoOf(asked).block_elements != 0) return TensorType::kF32;
-  // The embedding is also the head, where errors cost most: as llama.cpp does, six bits.
-  if (tensor.name == "token_embd.weight" &&
-      (asked == TensorType::kQ4_0 || asked == TensorType::kQ4_K) &&
-      tensor.shape[0] % InfoOf(TensorType::kQ6_K).block_elements == 0) {
-    return TensorType::kQ6_K;
-  }
-  return asked;
+constexpr absl::string_view kDefaultEndpoint = "https://huggingface.co";
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
 }
 
-absl::StatusOr<std::string> Convert(const Tensor& tensor, TensorType target) {
-  if (tensor.type == target) return std::string(tensor.data);
-  int64_t elements = 1;
-  for (const int64_t axis : tensor.shape) elements *= axis;
-  std::vector<float> values(elements);
-  Dequantize(tensor.type, tensor.data.data(), elements, values.data());
-  absl::StatusOr<std::string> blocks = Quantize(target, values);
-  if (!blocks.ok()) {
-    return absl::Status(blocks.status().code(),
-                        absl::StrCat("tensor '", tensor.name, "': ", blocks.status().message()));
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// The folder that `target` is to stand in; found out before anything is downloaded for it.
+absl::StatusOr<std::string> FolderOf(const std::string& target) {
+  const std::filesystem::path parent = std::filesystem::path(target).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  struct stat info;
+  if (stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return absl::NotFoundError(absl::StrCat("cannot create ", target, ": there is no such folder"));
   }
-  return blocks;
+  if (stat(target.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot replace ", target, ": it is no file"));
+  }
+  return folder;
+}
+
+absl::StatusOr<HubOptions> HubOptionsFromFlags() {
+  std::string endpoint = absl::GetFlag(FLAGS_endpoint);
+  if (endpoint.empty()) endpoint = Environment("HF_ENDPOINT");
+  if (endpoint.empty()) endpoint = std::string(kDefaultEndpoint);
+  ASSIGN_OR_RETURN(HubOptions options, MakeHubOptions(endpoint, Environment("HF_TOKEN")));
+  options.silence_max_ms = absl::GetFlag(FLAGS_hub_silence_ms);
+  options.failures_max = absl::GetFlag(FLAGS_hub_failures_max);
+  options.pause_ms = absl::GetFlag(FLAGS_hub_pause_ms);
+  if (options.silence_max_ms < 1) return absl::InvalidArgumentError("--hub_silence_ms is below 1");
+  if (options.pause_ms < 0) return absl::InvalidArgumentError("--hub_pause_ms is below 0");
+  return options;
+}
+
+// Where the source lies on this machine: where it is, or where a hub's files were put.
+absl::StatusOr<std::string> BlockingLocalSource(const std::string& source,
+                                                const std::string& target_folder) {
+  if (Exists(source)) return source;
+  ASSIGN_OR_RETURN(const HubRepository repository, ParseHubRepository(source));
+  ASSIGN_OR_RETURN(HubOptions options, HubOptionsFromFlags());
+  HubClient client(std::move(options));
+  std::string cache = absl::GetFlag(FLAGS_cache_dir);
+  if (cache.empty()) cache = target_folder + "/facet-hub-cache";
+  return BlockingFetchSnapshot(client, repository, cache);
+}
+
+// Each tensor as it is to be written; without a mix each keeps its type.
+std::vector<GgufTensorSource> TensorSources(const ModelFile& file,
+                                            const std::optional<QuantizeMix>& mix) {
+  int threads = absl::GetFlag(FLAGS_threads);
+  if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  std::vector<TensorType> types;
+  if (mix.has_value()) types = TypesOf(*mix, file.tensors());
+  std::vector<GgufTensorSource> sources;
+  for (size_t i = 0; i < file.tensors().size(); ++i) {
+    const Tensor& tensor = file.tensors()[i];
+    const TensorType type = mix.has_value() ? types[i] : tensor.type;
+    sources.push_back({tensor.name, type, tensor.shape,
+                       [&tensor, type, threads] { return ConvertTensor(tensor, type, threads); }});
+  }
+  return sources;
 }
 
 absl::Status Run(const std::vector<absl::string_view>& arguments) {
   if (arguments.size() != 2) return absl::InvalidArgumentError("name a source and a target");
   const std::string source(arguments[0]), target(arguments[1]);
-  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file, ModelFile::Open(source));
-  const bool requantize = !absl::GetFlag(FLAGS_quantize).empty();
-  TensorType asked = TensorType::kF32;
-  if (requantize) {
-    ASSIGN_OR_RETURN(asked, TensorTypeFromName(absl::GetFlag(FLAGS_quantize)));
-    if (!CanQuantize(asked)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--quantize=", absl::GetFlag(FLAGS_quantize), " cannot be written"));
-    }
+  std::optional<QuantizeMix> mix;
+  if (const std::string name = absl::GetFlag(FLAGS_quantize); !name.empty()) {
+    ASSIGN_OR_RETURN(mix, QuantizeMixFromName(name));
   }
+  ASSIGN_OR_RETURN(const std::string target_folder, FolderOf(target));
+  ASSIGN_OR_RETURN(const std::string path, BlockingLocalSource(source, target_folder));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file, ModelFile::Open(path));
   Metadata metadata = file->metadata();
   if (!absl::GetFlag(FLAGS_name).empty()) metadata.Set("general.name", absl::GetFlag(FLAGS_name));
+  if (mix.has_value()) metadata.Set("general.file_type", mix->file_type);
   metadata.Set("general.quantization_version", uint32_t{2});
-  std::vector<GgufTensorSource> tensors;
-  for (const Tensor& tensor : file->tensors()) {
-    const TensorType type = requantize ? TargetType(tensor, asked) : tensor.type;
-    tensors.push_back(
-        {tensor.name, type, tensor.shape, [&tensor, type] { return Convert(tensor, type); }});
-  }
-  Progress progress(absl::StrCat("writing ", target));
+  const std::vector<GgufTensorSource> tensors = TensorSources(*file, mix);
+  RETURN_IF_ERROR(RequireFreeDisk(target_folder, GgufBytes(metadata, tensors)));
+  Progress progress(absl::StrCat("writing ", target), Progress::Unit::kBytes);
   return WriteGgufFile(target, metadata, tensors,
                        [&](uint64_t done, uint64_t total) { progress.Show(done, total); });
 }
@@ -78,12 +133,19 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
 }  // namespace
 
 const Command kImportCommand = {
-    "import", "a Hugging Face folder or a GGUF file to a GGUF file",
-    "facet import SOURCE TARGET.gguf [--quantize=TYPE] [--name=NAME]: SOURCE is a folder with\n"
-    "config.json, tokenizer.json and safetensors, or a GGUF file. With --quantize the matrices\n"
-    "become F32, F16, BF16, Q8_0, Q4_0 or Q4_K (the embedding Q6_K beside the 4-bit types);\n"
-    "without, each keeps its type.\n\n"
-    "  facet import ./gemma-4-12b-it gemma-4-12b-it-Q4_K.gguf --quantize=Q4_K",
+    "import", "a Hugging Face repository or folder, or a GGUF file, to a GGUF file",
+    "facet import SOURCE TARGET.gguf [--quantize=TYPES] [--name=NAME]: SOURCE is a folder with\n"
+    "config.json, tokenizer.json and safetensors, a GGUF file, or owner/name[@revision] of a hub.\n"
+    "With --quantize each matrix gets the type that llama.cpp's quantiser gives it under that "
+    "name\n"
+    "(Q4_K_M: four bits, six where errors cost most); without, each keeps its type.\n\n"
+    "What a hub sends is kept in --cache_dir, checked against the hub's digests, and not asked "
+    "for\n"
+    "again; an interrupted download goes on where it was. A private repository needs a token in "
+    "the\n"
+    "environment's HF_TOKEN. --endpoint names another hub than Hugging Face.\n\n"
+    "  facet import google/gemma-4-12B-it gemma-4-12b-it-Q4_K_M.gguf --quantize=Q4_K_M\n"
+    "  facet import ./gemma-4-12b-it gemma-4-12b-it-Q8_0.gguf --quantize=Q8_0",
     Run};
 
 }  // namespace facet

@@ -53,6 +53,7 @@ int Main(int argc, char** argv) {
     if (!asked) std::fprintf(stderr, "\nfacet: no command '%s'\n", words[0].c_str());
     return asked ? 0 : 1;
   }
+  if (command->handles_signals) BlockTerminationSignals();
   const size_t name_words = 1 + std::count(command->name.begin(), command->name.end(), ' ');
   const std::vector<char*> rest = ParseFlags(argc, argv, command->usage);
   std::vector<absl::string_view> arguments(rest.begin() + 1 + name_words, rest.end());
@@ -67,7 +68,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace facet
 
-int main(int argc, char** argv) {
-  facet::BlockTerminationSignals();
-  return facet::Main(argc, argv);
-}
+int main(int argc, char** argv) { return facet::Main(argc, argv); }

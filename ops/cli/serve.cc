@@ -270,6 +270,6 @@ const Command kServeCommand = {
     "--host_tier_bytes, --disk_tier_dir, --disk_tier_bytes: where cached prefixes go that a\n"
     "worker has no room for; from disk they are found again after a restart.\n\n"
     "  facet serve facet-nano.gguf --workers=2",
-    Run};
+    Run, /*handles_signals=*/true};
 
 }  // namespace facet

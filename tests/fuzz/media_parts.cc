@@ -6,9 +6,9 @@
 #include <boost/json.hpp>
 
 #include "base/check.h"
+#include "base/http_url.h"
 #include "model/json.h"
 #include "router/api_error.h"
-#include "router/https_url.h"
 #include "tests/fuzz/fuzz_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,4 +1,4 @@
-#include "router/https_url.h"
+#include "base/http_url.h"
 
 #include <string>
 
@@ -13,7 +13,7 @@ using ::facet::testing::StatusIs;
 using ::testing::HasSubstr;
 
 // Given addresses, expect their parts.
-TEST(HttpsUrlTest, Splits) {
+TEST(HttpUrlTest, Splits) {
   const struct {
     const char *url, *host, *port, *target;
   } kCases[] = {
@@ -23,7 +23,7 @@ TEST(HttpsUrlTest, Splits) {
       {"https://10.0.0.1/", "10.0.0.1", "443", "/"},
   };
   for (const auto& c : kCases) {
-    ASSERT_OK_AND_ASSIGN(const HttpsUrl url, ParseHttpsUrl(c.url));
+    ASSERT_OK_AND_ASSIGN(const HttpUrl url, ParseHttpsUrl(c.url));
     EXPECT_EQ(url.host, c.host);
     EXPECT_EQ(url.port, c.port);
     EXPECT_EQ(url.target, c.target);
@@ -31,7 +31,7 @@ TEST(HttpsUrlTest, Splits) {
 }
 
 // Given what would lead elsewhere than it seems, expect an error that says what is wrong.
-TEST(HttpsUrlTest, Refuses) {
+TEST(HttpUrlTest, Refuses) {
   const struct {
     std::string url;
     const char* what;
@@ -65,14 +65,36 @@ TEST(HttpsUrlTest, Refuses) {
 }
 
 // Given redirects, expect absolute paths on the same host and whole addresses, and nothing else.
-TEST(HttpsUrlTest, Redirects) {
-  ASSERT_OK_AND_ASSIGN(const HttpsUrl from, ParseHttpsUrl("https://a.example:444/x?y"));
-  ASSERT_OK_AND_ASSIGN(const HttpsUrl path, ParseRedirect(from, "/z#f"));
+TEST(HttpUrlTest, Redirects) {
+  ASSERT_OK_AND_ASSIGN(const HttpUrl from, ParseHttpsUrl("https://a.example:444/x?y"));
+  ASSERT_OK_AND_ASSIGN(const HttpUrl path, ParseRedirect(from, "/z#f"));
   EXPECT_EQ(path.host + ":" + path.port + path.target, "a.example:444/z");
-  ASSERT_OK_AND_ASSIGN(const HttpsUrl other, ParseRedirect(from, "https://b.example/w"));
+  ASSERT_OK_AND_ASSIGN(const HttpUrl other, ParseRedirect(from, "https://b.example/w"));
   EXPECT_EQ(other.host + ":" + other.port + other.target, "b.example:443/w");
   for (const char* location : {"//c.example/", "http://a.example/", "z", "", "/a b"}) {
     EXPECT_FALSE(ParseRedirect(from, location).ok()) << location;
+  }
+}
+
+// Given http, expect it on loopback alone, where redirects may lead on to loopback; never from
+// https.
+TEST(HttpUrlTest, PlainHttpIsForLoopback) {
+  ASSERT_OK_AND_ASSIGN(const HttpUrl url, ParseHttpsOrLoopbackUrl("http://127.0.0.1:8080/x"));
+  EXPECT_FALSE(url.tls);
+  EXPECT_EQ(url.Authority(), "127.0.0.1:8080");
+  ASSERT_OK_AND_ASSIGN(const HttpUrl usual, ParseHttpsOrLoopbackUrl("http://localhost/"));
+  EXPECT_EQ(usual.Authority(), "localhost");
+  EXPECT_EQ(usual.port, "80");
+  ASSERT_OK_AND_ASSIGN(const HttpUrl moved, ParseRedirect(url, "http://127.0.0.1:8081/y"));
+  EXPECT_EQ(moved.Authority(), "127.0.0.1:8081");
+  EXPECT_FALSE(moved.SameOrigin(url));
+  ASSERT_OK_AND_ASSIGN(const HttpUrl secure, ParseHttpsOrLoopbackUrl("https://127.0.0.1:8080/x"));
+  EXPECT_FALSE(secure.SameOrigin(url));
+  EXPECT_FALSE(ParseRedirect(secure, "http://127.0.0.1:8080/x").ok());
+  for (const char* other :
+       {"http://example.com/", "http://127.example.com/", "http://10.0.0.1/", "http://1270.0.0.1/",
+        "http://localhost.example.com/", "http://user@127.0.0.1/", "ftp://127.0.0.1/"}) {
+    EXPECT_FALSE(ParseHttpsOrLoopbackUrl(other).ok()) << other;
   }
 }
 

@@ -1,4 +1,4 @@
-#include "router/https_url.h"
+#include "base/http_url.h"
 
 #include <utility>
 
@@ -13,7 +13,8 @@
 namespace facet {
 namespace {
 
-constexpr absl::string_view kScheme = "https://";
+constexpr absl::string_view kHttps = "https://";
+constexpr absl::string_view kHttp = "http://";
 constexpr size_t kUrlBytesMax = 8192;
 constexpr size_t kHostBytesMax = 253;  // of a name in DNS
 
@@ -37,17 +38,13 @@ absl::Status CheckHost(absl::string_view host) {
   return absl::InvalidArgumentError("the address has no host name");
 }
 
-}  // namespace
-
-absl::StatusOr<HttpsUrl> ParseHttpsUrl(absl::string_view url) {
-  RETURN_IF_ERROR(CheckCharacters(url));
-  if (!absl::StartsWithIgnoreCase(url, kScheme)) {
-    return absl::InvalidArgumentError("the address does not begin with https://");
-  }
-  absl::string_view rest = url.substr(kScheme.size());
+// `rest` is what follows the scheme.
+absl::StatusOr<HttpUrl> ParseParts(bool tls, absl::string_view rest) {
   rest = rest.substr(0, rest.find('#'));
   const absl::string_view authority = rest.substr(0, rest.find_first_of("/?\\"));
-  HttpsUrl parts;
+  HttpUrl parts;
+  parts.tls = tls;
+  parts.port = tls ? "443" : "80";
   parts.target = std::string(rest.substr(authority.size()));
   if (parts.target.empty() || parts.target[0] != '/') parts.target.insert(0, "/");
   const size_t colon = authority.find(':');
@@ -62,12 +59,42 @@ absl::StatusOr<HttpsUrl> ParseHttpsUrl(absl::string_view url) {
   return parts;
 }
 
-absl::StatusOr<HttpsUrl> ParseRedirect(const HttpsUrl& from, absl::string_view location) {
+bool IsLoopback(const std::string& host) {
+  // Digits and dots alone: "127.example.com" is a name of somebody else.
+  return host == "localhost" || (absl::StartsWith(host, "127.") && absl::c_all_of(host, [](char c) {
+                                   return absl::ascii_isdigit(c) || c == '.';
+                                 }));
+}
+
+}  // namespace
+
+std::string HttpUrl::Authority() const {
+  return port == (tls ? "443" : "80") ? host : absl::StrCat(host, ":", port);
+}
+
+absl::StatusOr<HttpUrl> ParseHttpsUrl(absl::string_view url) {
+  RETURN_IF_ERROR(CheckCharacters(url));
+  if (!absl::StartsWithIgnoreCase(url, kHttps)) {
+    return absl::InvalidArgumentError("the address does not begin with https://");
+  }
+  return ParseParts(/*tls=*/true, url.substr(kHttps.size()));
+}
+
+absl::StatusOr<HttpUrl> ParseHttpsOrLoopbackUrl(absl::string_view url) {
+  if (!absl::StartsWithIgnoreCase(url, kHttp)) return ParseHttpsUrl(url);
+  RETURN_IF_ERROR(CheckCharacters(url));
+  ASSIGN_OR_RETURN(HttpUrl parts, ParseParts(/*tls=*/false, url.substr(kHttp.size())));
+  if (IsLoopback(parts.host)) return parts;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the address begins with http://, which is for this machine alone, not for ", parts.host));
+}
+
+absl::StatusOr<HttpUrl> ParseRedirect(const HttpUrl& from, absl::string_view location) {
   if (!absl::StartsWith(location, "/") || absl::StartsWith(location, "//")) {
-    return ParseHttpsUrl(location);
+    return from.tls ? ParseHttpsUrl(location) : ParseHttpsOrLoopbackUrl(location);
   }
   RETURN_IF_ERROR(CheckCharacters(location));
-  HttpsUrl url = from;
+  HttpUrl url = from;
   url.target = std::string(location.substr(0, location.find('#')));
   return url;
 }
