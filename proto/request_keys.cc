@@ -22,7 +22,8 @@ std::vector<PageKey> RequestPageKeys(const v1::GenerateRequest& request, int pag
     media.push_back({static_cast<int32_t>(item.first_token()), static_cast<int32_t>(item.tokens()),
                      DigestOf(item)});
   }
-  return PageKeysOf(RootPageKey(request.cache_salt(), request.adapter_digest()), tokens, page_tokens, media);
+  return PageKeysOf(RootPageKey(request.cache_salt(), request.adapter_digest()), tokens,
+                    page_tokens, media);
 }
 
 }  // namespace facet

@@ -32,13 +32,18 @@ TEST(RequestKeysTest, CountTheTokensToGoOnFrom) {
   EXPECT_EQ(RequestPageKeys(request, 4), RequestPageKeys(Request(12), 4));
 }
 
-// Given salt or a picture, expect other keys; of a picture, the same ones by its digest and by its
-// bytes.
-TEST(RequestKeysTest, HoldSaltAndMedia) {
+// Given salt, an adapter or a picture, expect other keys; of a picture, the same ones by its digest
+// and by its bytes.
+TEST(RequestKeysTest, HoldSaltAdapterAndMedia) {
   const std::vector<PageKey> plain = RequestPageKeys(Request(8), 4);
   v1::GenerateRequest request = Request(8);
   request.set_cache_salt("tenant");
   EXPECT_NE(RequestPageKeys(request, 4)[0], plain[0]);
+  request = Request(8);
+  request.set_adapter("pirate");
+  EXPECT_EQ(RequestPageKeys(request, 4), plain) << "a name says nothing of the contents";
+  request.set_adapter_digest("digest");
+  EXPECT_EQ(RequestPageKeys(request, 4)[0], NextPageKey(RootPageKey("", "digest"), {0, 1, 2, 3}));
 
   request = Request(8);
   v1::Media& media = *request.add_media();

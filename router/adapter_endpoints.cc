@@ -96,8 +96,7 @@ asio::awaitable<void> AwaitReports(const WorkerPool& pool, std::vector<int> work
   for (int i = 0; i < kReportPolls; ++i) {
     const std::vector<WorkerSnapshot> snapshots = pool.Snapshots();
     const bool done = absl::c_all_of(workers, [&](int worker) {
-      const WorkerSnapshot& snapshot = snapshots[worker];
-      return !snapshot.ready || (FindAdapter(snapshot, name) != nullptr) == held;
+      return !snapshots[worker].ready || pool.HoldsAdapter(worker, name) == held;
     });
     if (done) co_return;
     co_await wake->Wait(kReportPollMs);

@@ -97,7 +97,7 @@ void AdapterKeeper::BlockingLook() {
   for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
     if (!workers[i].ready) continue;
     for (const AdapterPath& adapter : *adapters) {
-      if (FindAdapter(workers[i], adapter.name) != nullptr) continue;
+      if (pool_.HoldsAdapter(i, adapter.name)) continue;
       Ask(i, std::string(workers[i].address), adapter.name, adapter.path);
     }
   }

@@ -40,12 +40,11 @@ absl::StatusOr<GenerationRequest> ParseEither(const std::string& body) {
   return object.contains("messages") ? ParseChatRequest(body) : ParseCompletionRequest(body);
 }
 
-absl::StatusOr<json::value> Explain(const WorkerPool& pool, const GenerationRequest& request) {
-  ASSIGN_OR_RETURN(const auto model, pool.FindModel(request.model));
-  ASSIGN_OR_RETURN(std::vector<BuiltChoice> choices,
+absl::StatusOr<json::value> Explain(const WorkerPool& pool, GenerationRequest& request) {
+  ASSIGN_OR_RETURN(const auto model, pool.FindModel(request.model, &request.adapter_digest));
+  ASSIGN_OR_RETURN(const std::vector<BuiltChoice> choices,
                    BuildChoices(*model, request, [] { return uint64_t{0}; }));
-  BuiltChoice& choice = choices.front();
-  choice.page_keys = pool.KeysWithAdapter(choice.request, choice.page_keys);
+  const BuiltChoice& choice = choices.front();
   const WorkerPool::Situation situation = pool.Judge(choice.request, choice.page_keys);
   json::array workers;
   for (size_t i = 0; i < situation.workers.size(); ++i) {

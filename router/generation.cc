@@ -59,7 +59,8 @@ void HideAnswer(RelayDelta& delta) {
 absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
     WorkerPool& pool, RouterMetrics& metrics, GenerationRequest request,
     boost::asio::any_io_executor executor) {
-  absl::StatusOr<std::shared_ptr<const ServedModel>> model = pool.FindModel(request.model);
+  absl::StatusOr<std::shared_ptr<const ServedModel>> model =
+      pool.FindModel(request.model, &request.adapter_digest);
   if (!model.ok()) {
     CountRefused(metrics, request.endpoint, model.status());
     return model.status();

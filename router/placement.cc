@@ -49,20 +49,13 @@ uint64_t ScoreOf(uint64_t affinity, uint64_t address_digest) {
   return Mixed(affinity ^ Mixed(address_digest));
 }
 
-bool HoldsWishedAdapter(const WorkerSnapshot& worker, const PlacementWish& wish) {
-  if (wish.adapter.empty()) return true;
-  const std::string* digest = FindAdapter(worker, wish.adapter);
-  return digest != nullptr && (wish.adapter_digest.empty() || *digest == wish.adapter_digest);
-}
-
 // The best of one class; of all if it is 0.
 absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
                                        absl::Span<const PlacementEstimate> estimates,
-                                       const PlacementWish& wish, uint64_t numerics_class) {
+                                       uint64_t numerics_class, uint64_t affinity) {
   const auto usable = [&](const WorkerSnapshot& worker) {
     return worker.ready && !worker.draining && !worker.excluded &&
-           (numerics_class == 0 || worker.numerics_class == numerics_class) &&
-           HoldsWishedAdapter(worker, wish);
+           (numerics_class == 0 || worker.numerics_class == numerics_class);
   };
   const auto has_room = [&](size_t i) {
     return workers[i].capacity == 0 || estimates[i].requests < workers[i].capacity;
@@ -86,7 +79,7 @@ absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
   bool found = false;
   for (size_t i = 0; i < workers.size(); ++i) {
     if (!usable(workers[i]) || !has_room(i) || estimates[i].cost_s > equal_s) continue;
-    const uint64_t score = ScoreOf(wish.affinity, workers[i].address_digest);
+    const uint64_t score = ScoreOf(affinity, workers[i].address_digest);
     const bool better = !found || estimates[i].requests < best.estimate.requests ||
                         (estimates[i].requests == best.estimate.requests && score > best_score);
     if (!better) continue;
@@ -98,12 +91,6 @@ absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
 }
 
 }  // namespace
-
-const std::string* FindAdapter(const WorkerSnapshot& worker, const std::string& name) {
-  if (worker.adapters == nullptr) return nullptr;
-  const auto found = worker.adapters->find(name);
-  return found == worker.adapters->end() ? nullptr : &found->second;
-}
 
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate) {
   return absl::StrFormat("cached=%d computed=%d queued=%d requests=%d first_token_ms=%.1f",
@@ -141,12 +128,13 @@ std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> work
 absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers,
                                 const PlacementWish& wish) {
   const std::vector<PlacementEstimate> estimates = EstimateAll(workers, wish);
-  absl::StatusOr<Placement> placement = PlaceInClass(workers, estimates, wish, wish.numerics_class);
+  absl::StatusOr<Placement> placement =
+      PlaceInClass(workers, estimates, wish.numerics_class, wish.affinity);
   if (wish.numerics_class == 0 || !wish.may_change_class ||
       !absl::IsUnavailable(placement.status())) {
     return placement;
   }
-  placement = PlaceInClass(workers, estimates, wish, 0);
+  placement = PlaceInClass(workers, estimates, 0, wish.affinity);
   if (placement.ok()) placement->exact = false;
   return placement;
 }

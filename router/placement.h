@@ -2,19 +2,14 @@
 #define FACET_ROUTER_PLACEMENT_H_
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace facet {
-
-// The LoRA adapters of a worker: name to digest.
-using AdapterDigests = absl::flat_hash_map<std::string, std::string>;
 
 // What the router knows of one worker at one moment. Small, for a request copies one of each.
 struct WorkerSnapshot {
@@ -22,7 +17,7 @@ struct WorkerSnapshot {
   uint64_t address_digest = 0;  // Equal in all routers.
   bool ready = false;           // Connected, described, and of the served model.
   bool draining = false;        // Takes no new requests.
-  bool excluded = false;        // Already tried for this request.
+  bool excluded = false;        // Already tried for this request, or lacks its adapter.
   uint64_t numerics_class = 0;  // Workers of one class give equal results bit for bit; 0: none.
   uint32_t capacity = 0;        // Running and waiting that it takes at most; 0: unknown.
 
@@ -40,9 +35,6 @@ struct WorkerSnapshot {
   double decode_step_s = 0;  // A step of one decoding row.
   double decode_row_s = 0;   // What each further row adds.
 
-  // The adapters that it holds; shared with its client, which replaces it at each change; null:
-  // none.
-  std::shared_ptr<const AdapterDigests> adapters;
   uint32_t cached_tokens = 0;  // Of this request's prompt: those that it need not compute.
 };
 
@@ -50,11 +42,9 @@ struct WorkerSnapshot {
 struct PlacementWish {
   // Of the worker that gave the tokens which the client has already; 0: any will do.
   uint64_t numerics_class = 0;
-  bool may_change_class = true;     // If no worker of the class is there.
-  std::string adapter = {};         // That the worker must hold; empty: none.
-  std::string adapter_digest = {};  // Of the one that the tokens came from; empty: any will do.
-  uint32_t prompt_tokens = 0;       // With those of the answer that it goes on from.
-  double answer_tokens = 0;         // How many are expected.
+  bool may_change_class = true;  // If no worker of the class is there.
+  uint32_t prompt_tokens = 0;    // With those of the answer that it goes on from.
+  double answer_tokens = 0;      // How many are expected.
   // Stands for the prompt's beginning. Among workers that are equal otherwise, all routers choose
   // the same one for it.
   uint64_t affinity = 0;
@@ -76,9 +66,6 @@ struct Placement {
   bool exact = true;  // Of the wished class, or none was wished.
 };
 
-// Null if the worker holds none of that name.
-const std::string* FindAdapter(const WorkerSnapshot& worker, const std::string& name);
-
 // For headers, logs and the debug endpoint.
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate);
 
@@ -87,10 +74,9 @@ std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estim
 std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> workers,
                                            const PlacementWish& wish);
 
-// Which worker gets the next request: of those of the wished class that hold the wished adapter,
-// the one of least cost. Of those within a tenth and a millisecond of it, the one with the fewest
-// requests; of these, that of the highest score in a rendezvous hash (Thaler and Ravishankar 1998)
-// of affinity and address.
+// Which worker gets the next request: of the wished class, the one of least cost. Of those within a
+// tenth and a millisecond of it, the one with the fewest requests; of these, that of the highest
+// score in a rendezvous hash (Thaler and Ravishankar 1998) of affinity and address.
 //
 // The cost of a request, in seconds, at a worker with r requests, q tokens of prompts to compute
 // before, of whose prompt u tokens are not cached and whose answer will have n tokens:

@@ -1,8 +1,6 @@
 #include "router/placement.h"
 
-#include <memory>
 #include <set>
-#include <string>
 #include <vector>
 
 #include "base/status_matchers.h"
@@ -80,27 +78,6 @@ TEST(PlacementTest, KeepsToTheNumericsClass) {
   EXPECT_FALSE(placement.exact);
   EXPECT_THAT(Place(workers, {.numerics_class = 8, .may_change_class = false}),
               StatusIs(absl::StatusCode::kUnavailable, _));
-}
-
-// Given a wish for an adapter, expect the least loaded worker that holds it, of the wished digest
-// if there is one; none where nobody does, whatever the class.
-TEST(PlacementTest, KeepsToTheAdapter) {
-  std::vector<WorkerSnapshot> workers = {Ready(0), Ready(5), Ready(4)};
-  workers[1].adapters = std::make_shared<AdapterDigests>(AdapterDigests{{"a", "old"}});
-  workers[2].adapters = std::make_shared<AdapterDigests>(AdapterDigests{{"a", "new"}, {"b", ""}});
-  const auto chosen = [&](const std::string& adapter, const std::string& digest) {
-    PlacementWish wish;
-    wish.adapter = adapter;
-    wish.adapter_digest = digest;
-    const auto placement = Place(workers, wish);
-    return placement.ok() ? placement->worker : -1;
-  };
-  EXPECT_EQ(chosen("", ""), 0);
-  EXPECT_EQ(chosen("a", ""), 2);
-  EXPECT_EQ(chosen("a", "old"), 1);
-  EXPECT_EQ(chosen("b", ""), 2);
-  EXPECT_EQ(chosen("c", ""), -1);
-  EXPECT_EQ(chosen("a", "other"), -1);
 }
 
 // Given waiting requests, or ones that the worker has not reported yet, expect them to count; but

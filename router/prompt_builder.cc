@@ -187,6 +187,7 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
                      BuildGrammar(model, request, prompt, built.starts_in_channel));
     choice.request.set_tokens_max(tokens_max);
     choice.request.set_adapter(adapter);
+    choice.request.set_adapter_digest(request.adapter_digest);
     choice.request.set_deadline_ms(request.deadline_ms);
     choice.request.set_request_id(request.request_id);
     if (request.loaded_media != nullptr) {

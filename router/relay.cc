@@ -48,10 +48,8 @@ absl::Status Relay::Start() { return Place(); }
 absl::Status Relay::Place() {
   // A new mailbox, so that nothing of an earlier try is read.
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
-  keys_ = pool_.KeysWithAdapter(request_, std::move(keys_));
-  ASSIGN_OR_RETURN(
-      stream_,
-      pool_.Start(request_, {numerics_class_, adapter_digest_, tried_, media_, keys_}, mailbox_));
+  ASSIGN_OR_RETURN(stream_,
+                   pool_.Start(request_, {numerics_class_, tried_, media_, keys_}, mailbox_));
   tried_.insert(stream_->worker_index);
   worker_ = stream_->address;
   why_ = stream_->why;
@@ -112,7 +110,6 @@ void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
   request_.add_resume_from(id);
   request_.clear_prompt_logprobs();  // They came with the first token.
   numerics_class_ = stream_->numerics_class;
-  adapter_digest_ = request_.adapter_digest();
   stream_->expected.Reset();
   tried_.clear();
   losses_ = refusals_ = 0;

@@ -62,7 +62,9 @@ struct GenerationRequest {
   std::string request_id;
   const char* endpoint = "";  // The label in metrics: "chat", "completions" or "grpc".
 
-  std::string model;            // Empty: the one that is served.
+  std::string model;  // Empty: the one that is served.
+  // Of the adapter that `model` names, as workers tell it: set when it is looked for.
+  std::string adapter_digest;
   std::vector<Prompt> prompts;  // At least one; more than one on completions alone.
   int choices_per_prompt = 1;   // `n`
   // One for each placeholder of the prompt, in order; there is one prompt then. MediaLoader turns

@@ -25,7 +25,7 @@ struct ServedModel {
   uint32_t context_tokens_max = 0;
   uint32_t page_tokens = 0;
   uint32_t window_tokens = 1024;  // Of the sliding layers.
-  v1::MediaSupport media;  // What may stand in a prompt beside text.
+  v1::MediaSupport media;         // What may stand in a prompt beside text.
   // From the model's general.sampling.*, else Gemma's own.
   float temperature = 1.0f;
   uint32_t top_k = 64;

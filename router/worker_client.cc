@@ -206,6 +206,10 @@ class Client final : public WorkerClient {
   }
 
   WorkerSnapshot Snapshot() const override;
+  std::shared_ptr<const AdapterDigests> adapters() const override {
+    absl::MutexLock lock(&mutex_);
+    return ready_ ? adapters_ : nullptr;
+  }
   absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request, uint32_t prefill_tokens,
                                  std::shared_ptr<const LoadedMedia> media,
                                  std::shared_ptr<Mailbox> mailbox) override;
@@ -284,7 +288,8 @@ class Client final : public WorkerClient {
   uint32_t capacity_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t numerics_class_ ABSL_GUARDED_BY(mutex_) = 0;
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<const AdapterDigests> adapters_ ABSL_GUARDED_BY(mutex_);  // Shared by snapshots.
+  // While it is ready, else null. Shared by those who asked.
+  std::shared_ptr<const AdapterDigests> adapters_ ABSL_GUARDED_BY(mutex_);
   std::chrono::steady_clock::time_point watch_begun_ ABSL_GUARDED_BY(mutex_);
   bool pages_told_ ABSL_GUARDED_BY(mutex_) = false;
   // What was started since the last report, and between it and the one before: that one may have
@@ -446,7 +451,6 @@ WorkerSnapshot Client::Snapshot() const {
   snapshot.decode_row_s = load_.decode_row_s();
   snapshot.capacity = capacity_;
   snapshot.numerics_class = numerics_class_;
-  snapshot.adapters = adapters_;
   return snapshot;
 }
 
@@ -521,13 +525,13 @@ void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_ || !active_) return;
   load_ = load;
-  before_report_ = std::exchange(since_report_, Started());
-  if (first) ForgetPages();
   if (!SameAdapters(adapters_.get(), load)) {
     auto adapters = std::make_shared<AdapterDigests>();
     for (const v1::AdapterInfo& info : load.adapters()) (*adapters)[info.name()] = info.digest();
     adapters_ = std::move(adapters);
   }
+  before_report_ = std::exchange(since_report_, Started());
+  if (first) ForgetPages();
   if (ready_) return;
   ready_ = true;
   backoff_ms_ = 0;
@@ -695,9 +699,9 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
   ready_ = false;
   up_.Set(0);
   load_.Clear();
+  adapters_ = nullptr;
   since_report_ = before_report_ = Started();
   ForgetPages();
-  adapters_ = nullptr;
   FailStreams(absl::UnavailableError("The worker of this request was lost; try again."));
   backoff_ms_ = std::clamp(backoff_ms_ * 2, options_.backoff_ms_min, options_.backoff_ms_max);
   RetryAfter(std::max(backoff_ms_, wait_ms_min));

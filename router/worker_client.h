@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -18,6 +19,9 @@
 #include "router/placement.h"
 
 namespace facet {
+
+// The LoRA adapters of a worker: name to digest.
+using AdapterDigests = absl::flat_hash_map<std::string, std::string>;
 
 struct WorkerClientOptions {
   // A vanished host is noticed after keepalive_ms + keepalive_timeout_ms: within 5 s.
@@ -66,6 +70,8 @@ class WorkerClient {
   virtual ~WorkerClient() = default;
 
   virtual WorkerSnapshot Snapshot() const = 0;
+  // What it holds; null if it is not ready or holds none.
+  virtual std::shared_ptr<const AdapterDigests> adapters() const = 0;
 
   // Hands over a request; the bytes of `media`, which may be null, are sent only if the worker asks
   // for them. Replies go to `mailbox` until one has a finish_reason or PutLost

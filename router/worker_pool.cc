@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <map>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "proto/request_keys.h"
 #include "router/model_name.h"
 
 namespace facet {
@@ -41,11 +41,14 @@ std::shared_ptr<const ServedModel> WorkerPool::model() const {
 }
 
 absl::StatusOr<std::shared_ptr<const ServedModel>> WorkerPool::FindModel(
-    const std::string& name) const {
+    const std::string& name, std::string* adapter_digest) const {
   std::shared_ptr<const ServedModel> found = model();
   if (found == nullptr) return absl::UnavailableError("No worker is ready; try again later.");
   ASSIGN_OR_RETURN(const std::string adapter, AdapterOfModelName(*found, name));
-  if (!adapter.empty() && !KnowsAdapter(adapter)) return ModelNotFound(*found, name);
+  if (adapter.empty()) return found;
+  absl::StatusOr<std::string> digest = DigestOfAdapter(adapter);
+  if (!digest.ok()) return ModelNotFound(*found, name);
+  if (adapter_digest != nullptr) *adapter_digest = *std::move(digest);
   return found;
 }
 
@@ -58,20 +61,36 @@ std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
 
 std::vector<std::string> WorkerPool::HeldAdapters() const {
   std::set<std::string> names;
-  for (const WorkerSnapshot& worker : Snapshots()) {
-    if (!worker.ready || worker.adapters == nullptr) continue;
-    for (const auto& [name, digest] : *worker.adapters) names.insert(name);
+  for (const auto& worker : workers_) {
+    const std::shared_ptr<const AdapterDigests> adapters = worker->adapters();
+    if (adapters == nullptr) continue;
+    for (const auto& [name, digest] : *adapters) names.insert(name);
   }
   return {names.begin(), names.end()};
 }
 
-bool WorkerPool::KnowsAdapter(const std::string& name) const {
+bool WorkerPool::HoldsAdapter(int worker, const std::string& name,
+                              const std::string& digest) const {
+  const std::shared_ptr<const AdapterDigests> adapters = workers_[worker]->adapters();
+  if (adapters == nullptr) return false;
+  const auto found = adapters->find(name);
+  return found != adapters->end() && (digest.empty() || found->second == digest);
+}
+
+absl::StatusOr<std::string> WorkerPool::DigestOfAdapter(const std::string& name) const {
+  std::map<std::string, int> holders;  // By digest, so that all routers choose the same of equals.
   for (const auto& worker : workers_) {
-    const WorkerSnapshot snapshot = worker->Snapshot();
-    if (snapshot.ready && FindAdapter(snapshot, name) != nullptr) return true;
+    const std::shared_ptr<const AdapterDigests> adapters = worker->adapters();
+    if (adapters == nullptr) continue;
+    if (const auto found = adapters->find(name); found != adapters->end()) ++holders[found->second];
   }
+  const auto most =
+      std::max_element(holders.begin(), holders.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most != holders.end()) return most->first;
   absl::MutexLock lock(&mutex_);
-  return wanted_adapters_.count(name) > 0;
+  if (wanted_adapters_.count(name) > 0) return std::string();
+  return absl::NotFoundError(absl::StrCat("no worker holds the adapter '", name, "'"));
 }
 
 void WorkerPool::SetWantedAdapters(std::set<std::string> names) {
@@ -84,24 +103,11 @@ bool WorkerPool::ready() const {
   return !absl::IsUnavailable(Place(snapshots).status());
 }
 
-SharedPageKeys WorkerPool::KeysWithAdapter(v1::GenerateRequest& request,
-                                           SharedPageKeys keys) const {
-  if (request.adapter().empty() || !request.adapter_digest().empty()) return keys;
-  for (const WorkerSnapshot& worker : Snapshots()) {
-    const std::string* digest = worker.ready ? FindAdapter(worker, request.adapter()) : nullptr;
-    if (digest == nullptr) continue;
-    request.set_adapter_digest(*digest);
-    return std::make_shared<const std::vector<PageKey>>(RequestPageKeys(request, page_tokens_));
-  }
-  return keys;
-}
-
 PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
                                  const SharedPageKeys& keys) const {
   const int resumed = request.resume_from_size();
   PlacementWish wish;
   wish.may_change_class = failover_.may_change_class;
-  wish.adapter = request.adapter();
   wish.prompt_tokens = static_cast<uint32_t>(request.prompt_tokens_size() + resumed);
   wish.answer_tokens =
       std::min<double>(answer_tokens_, static_cast<double>(request.tokens_max()) - resumed);
@@ -115,6 +121,9 @@ PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
 
 void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
                         std::vector<WorkerSnapshot>& workers) const {
+  for (int i = 0; i < static_cast<int>(workers.size()) && !request.adapter().empty(); ++i) {
+    workers[i].excluded |= !HoldsAdapter(i, request.adapter(), request.adapter_digest());
+  }
   if (keys->empty() || request.has_prompt_logprobs()) return;
   const int page_tokens = page_tokens_;
   const int tokens = request.prompt_tokens_size() + request.resume_from_size();
@@ -137,7 +146,7 @@ WorkerPool::Situation WorkerPool::Judge(const v1::GenerateRequest& request,
   return situation;
 }
 
-absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(v1::GenerateRequest& request,
+absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
                                                      const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
   std::vector<WorkerSnapshot> snapshots = Snapshots();
@@ -145,13 +154,11 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(v1::GenerateRequest& reques
   LookUp(request, options.keys, snapshots);
   PlacementWish wish = WishOf(request, options.keys);
   wish.numerics_class = options.numerics_class;
-  wish.adapter_digest = options.adapter_digest;
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
     WorkerClient* const worker = workers_[placement.worker].get();
     WorkerSnapshot& chosen = snapshots[placement.worker];
-    if (!wish.adapter.empty()) request.set_adapter_digest(*FindAdapter(chosen, wish.adapter));
     const uint32_t computed = placement.estimate.computed_tokens;
     const absl::StatusOr<uint64_t> id = worker->Start(request, computed, options.media, mailbox);
     if (!id.ok()) {

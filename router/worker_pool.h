@@ -46,23 +46,25 @@ class WorkerPool {
 
   // Null until the first worker was heard.
   std::shared_ptr<const ServedModel> model() const;
-  // The same, if it is the one of this name (router/model_name.h) and its adapter is known.
-  // UNAVAILABLE until the first worker was heard, NOT_FOUND in OpenAI's form.
-  absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(const std::string& name) const;
+  // The same, if it is the one of this name (router/model_name.h) and its adapter is known, whose
+  // digest goes to `adapter_digest` if that is not null. UNAVAILABLE until the first worker was
+  // heard, NOT_FOUND in OpenAI's form.
+  absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(
+      const std::string& name, std::string* adapter_digest = nullptr) const;
   const FailoverOptions& failover() const { return failover_; }
   // Whether a request could be placed now.
   bool ready() const;
   int64_t cached_page_count() const { return directory_.page_count(); }
   std::vector<WorkerSnapshot> Snapshots() const;
 
-  // The names of adapters that ready workers hold, ascending.
+  // The names of LoRA adapters that ready workers hold, ascending.
   std::vector<std::string> HeldAdapters() const;
-  // Whether a ready worker holds the adapter, or is to load it.
-  bool KnowsAdapter(const std::string& name) const;
+  // Whether a ready worker holds an adapter, of this digest unless that is empty.
+  bool HoldsAdapter(int worker, const std::string& name, const std::string& digest = "") const;
   // Those that all workers are to hold.
   void SetWantedAdapters(std::set<std::string> names);
   // Of the worker with this index in Snapshots.
-  WorkerClient& worker(int index) { return *workers_[index]; }
+  WorkerClient& worker(int index) const { return *workers_[index]; }
 
   // Where a request stands, and what it would cost at each worker: for those who look on.
   struct Situation {
@@ -71,10 +73,6 @@ class WorkerPool {
     absl::StatusOr<Placement> placement;
   };
   Situation Judge(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
-
-  // The keys of a request that names an adapter, whose digest it then has: `keys` are those
-  // without. Other requests' keys stay as they are.
-  SharedPageKeys KeysWithAdapter(v1::GenerateRequest& request, SharedPageKeys keys) const;
 
   // A request at a worker. The pool must outlive it.
   struct Stream {
@@ -90,21 +88,22 @@ class WorkerPool {
   // What a request wishes, beyond what it is.
   struct StartOptions {
     uint64_t numerics_class = 0;               // As PlacementWish.
-    const std::string& adapter_digest;         // As PlacementWish.
     const absl::flat_hash_set<int>& tried;     // Workers that are out of the question.
     std::shared_ptr<const LoadedMedia> media;  // Or null; shared with other answers.
     SharedPageKeys keys;                       // RequestPageKeys; shared with other answers.
   };
-  // Places the request and hands it over, with the digest of that worker's adapter if it has one.
-  // UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
-  absl::StatusOr<Stream> Start(v1::GenerateRequest& request, const StartOptions& options,
+  // Places the request and hands it over. UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
+  absl::StatusOr<Stream> Start(const v1::GenerateRequest& request, const StartOptions& options,
                                std::shared_ptr<Mailbox> mailbox);
   // An answer had so many tokens: what the next ones are thought to have.
   void CountAnswer(int tokens);
 
  private:
+  // Of what most ready workers hold by that name. Empty: it is wanted, but no ready worker holds it
+  // yet. NOT_FOUND: nobody knows it.
+  absl::StatusOr<std::string> DigestOfAdapter(const std::string& name) const;
   PlacementWish WishOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
-  // What each worker has of the prompt, into the snapshots.
+  // What each worker has of the prompt, and whether it has the adapter, into the snapshots.
   void LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
               std::vector<WorkerSnapshot>& workers) const;
   absl::Status Accept(const v1::DescribeReply& description);

@@ -35,7 +35,7 @@ def write_safetensors(path, tensors):
         file.write(struct.pack("<Q", len(text)) + text + data)
 
 
-def random_adapter(folder, model_path, rank=8, seed=1, spread=0.1):
+def random_adapter(folder, model_path, rank=8, seed=1, spread=0.15):
     """Writes an adapter of the queries and the down projections, and gives back its path."""
     generator = random.Random(seed)
     os.makedirs(folder)

@@ -52,8 +52,8 @@ class AdapterTest(unittest.TestCase):
 
     def ask(self, question, adapter, **fields):
         return self.client.chat.completions.create(
-            model=self.name_of(adapter), messages=question, temperature=0, max_tokens=TOKENS,
-            extra_body={"ignore_eos": True}, **fields)
+            **{"model": self.name_of(adapter), "messages": question, "temperature": 0,
+               "max_tokens": TOKENS, "extra_body": {"ignore_eos": True}, **fields})
 
     def load(self, name, path=None):
         return self.servers.router.request(
@@ -151,10 +151,10 @@ class AdapterTest(unittest.TestCase):
         self.start()
         self.assertEqual(self.load("one")[0], 200)
         question = prompts(1)[0]
-        whole = self.ask(question, "one").choices[0].message.content
+        whole = self.ask(question, "one", max_tokens=400).choices[0].message.content
         for victim in (0, 1):
             pieces = []
-            for chunk in self.ask(question, "one", stream=True):
+            for chunk in self.ask(question, "one", max_tokens=400, stream=True):
                 pieces.append(chunk.choices[0].delta.content or "")
                 if len(pieces) == 3 and self.servers.workers[victim].exit_code is None:
                     self.servers.workers[victim].kill()

@@ -395,10 +395,10 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   mutable absl::Mutex mutex_;
   size_t hold_after_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<size_t>::max();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<std::string, std::string> adapters_ ABSL_GUARDED_BY(mutex_);
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
   std::vector<PageEvent> pages_ ABSL_GUARDED_BY(mutex_);  // that are stored
   int watches_begun_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<std::string, std::string> adapters_ ABSL_GUARDED_BY(mutex_);
   int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SessionRequest::MediaChunk> media_chunks_ ABSL_GUARDED_BY(mutex_);

@@ -49,15 +49,15 @@ class FakeWorker {
   virtual void HoldAfter(size_t tokens) = 0;
   virtual void Release() = 0;
   virtual void SetDraining(bool draining) = 0;
+  // What it holds. It loads any path but those with "nowhere" (NOT_FOUND) or "broken"
+  // (INVALID_ARGUMENT) in them; an adapter's digest is its path.
+  virtual std::map<std::string, std::string> adapters() const = 0;
   // What it says of itself; running requests and draining are its own.
   virtual void SetLoad(const v1::Load& load) = 0;
   // Tells routers of pages. Those that begin to watch later hear of what is stored then.
   virtual void TellPages(const std::vector<PageEvent>& events) = 0;
   // Leaves out the number of one message to each watching router, as if that had been lost.
   virtual void LoseNews() = 0;
-  // What it holds. It loads any path but those with "nowhere" (NOT_FOUND) or "broken"
-  // (INVALID_ARGUMENT) in them; an adapter's digest is its path.
-  virtual std::map<std::string, std::string> adapters() const = 0;
   // Ends all calls and stops to listen, as when the process dies.
   virtual void Kill() = 0;
 
