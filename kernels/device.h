@@ -46,10 +46,11 @@ using DeviceBuffer = std::unique_ptr<void, std::function<void(void*)>>;
 // The operations of the decoder and the embedders on one processor or GPU. The worker calls them in
 // the order of the model (worker/model_runner.cc) and does not know which device it has.
 //
-// Owned and called by one thread, the engine's. Operations are queued in order; CopyToHostBlocking
-// alone waits for them. All matrices are row-major float32 without gaps unless said otherwise.
-// Shapes are CHECKed: a wrong one is our own bug. Whatever the number of rows in a call, row r's
-// result has the same bits (the law of serving).
+// Owned and called by one thread, the engine's; but Allocate, freeing, and CopyToDevice to memory
+// that no operation was given yet may be called by any. Operations are queued in order;
+// CopyToHostBlocking alone waits for them. All matrices are row-major float32 without gaps unless
+// said otherwise. Shapes are CHECKed: a wrong one is our own bug. Whatever the number of rows in a
+// call, row r's result has the same bits (the law of serving).
 class Device {
  public:
   virtual ~Device() = default;
@@ -91,6 +92,11 @@ class Device {
                        float* out) = 0;
   // out [rows, weight.rows] = x [rows, weight.columns] * weight^T.
   virtual void MatMul(const float* x, const Weight& weight, int rows, float* out) = 0;
+  // out[rows_of_out[r]] += scale * x[r] * basis, or out[r] if `rows_of_out` is null: `x` is [rows,
+  // basis.rows], a row of `out` has basis.columns. The second half of an adapter's change, whose
+  // first is a MatMul. REQUIRES: basis is F32, F16 or BF16; no row of `out` is named twice.
+  virtual void AddCombinations(const float* x, const Weight& basis, float scale,
+                               const int32_t* rows_of_out, int rows, float* out) = 0;
 
   // Normalises and turns queries and keys, and writes keys and values into their pages, as the
   // layer's form and format say. Without a key it does this for the queries alone. REQUIRES: in the

@@ -192,6 +192,68 @@ TEST(NumericsClassTest, InstructionSetsAgreeBitForBit) {
   }
 }
 
+// An adapter's basis of random values and rows to combine it by.
+struct Combination {
+  Combination(TensorType type, int64_t rank, int64_t columns, int rows, std::mt19937& random)
+      : blocks(RandomBlocks(random, type, rank, columns)),
+        basis{type, rank, columns, blocks.data()},
+        x(RandomFloats(random, rows * rank)),
+        out(RandomFloats(random, rows * columns)) {}
+  std::string blocks;
+  Weight basis;
+  std::vector<float> x, out;
+};
+
+constexpr TensorType kBasisTypes[] = {TensorType::kF32, TensorType::kF16, TensorType::kBF16};
+
+// Given bases of each type and ragged shapes, for some rows and for all, expect the reference's
+// sums, and rows that are not named as they were.
+TEST(AddCombinationsTest, MatchesTheReference) {
+  std::mt19937 random(14);
+  const auto reference = MakeReferenceDevice();
+  for (const char* path : Paths()) {
+    for (const TensorType type : kBasisTypes) {
+      for (const int64_t rank : {1, 4, 16, 33}) {
+        for (const int64_t columns : {16, 80, 256, 528}) {
+          const Combination c(type, rank, columns, 5, random);
+          const int32_t some[] = {4, 0, 3};
+          std::vector<float> actual = c.out, expected = c.out;
+          Cpu(path)->AddCombinations(c.x.data(), c.basis, 0.5f, some, 3, actual.data());
+          reference->AddCombinations(c.x.data(), c.basis, 0.5f, some, 3, expected.data());
+          ExpectNear(actual, expected, 4e-6f);
+          for (const int64_t row : {1, 2}) {
+            EXPECT_EQ(0, std::memcmp(&actual[row * columns], &c.out[row * columns],
+                                     columns * sizeof(float)));
+          }
+          Cpu(path)->AddCombinations(c.x.data(), c.basis, 2.0f, nullptr, 5, actual.data());
+          reference->AddCombinations(c.x.data(), c.basis, 2.0f, nullptr, 5, expected.data());
+          ExpectNear(actual, expected, 4e-6f);
+        }
+      }
+    }
+  }
+}
+
+// Given 70 rows, expect each to have the bits that it has alone, with any thread count and
+// instruction set.
+TEST(AddCombinationsTest, RowOfABatchEqualsTheRowAlone) {
+  std::mt19937 random(15);
+  const int64_t rank = 16, columns = 528;
+  for (const TensorType type : kBasisTypes) {
+    const Combination c(type, rank, columns, 70, random);
+    std::vector<float> alone = c.out;
+    for (int r = 0; r < 70; ++r) {
+      Cpu("avx2", 1)->AddCombinations(&c.x[r * rank], c.basis, 0.25f, nullptr, 1,
+                                      &alone[r * columns]);
+    }
+    for (const char* path : Paths()) {
+      std::vector<float> batch = c.out;
+      Cpu(path, 3)->AddCombinations(c.x.data(), c.basis, 0.25f, nullptr, 70, batch.data());
+      EXPECT_EQ(batch, alone) << path << " " << InfoOf(type).name;
+    }
+  }
+}
+
 constexpr KvFormat kKvFormatList[] = {KvFormat::kF32, KvFormat::kBf16, KvFormat::kFp8,
                                       KvFormat::kQ8};
 

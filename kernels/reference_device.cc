@@ -130,6 +130,23 @@ class ReferenceDevice final : public Device {
     }
   }
 
+  void AddCombinations(const float* x, const Weight& basis, float scale, const int32_t* rows_of_out,
+                       int rows, float* out) override {
+    for (int r = 0; r < rows; ++r) {
+      std::vector<double> sums(basis.columns);
+      for (int64_t k = 0; k < basis.rows; ++k) {
+        const std::vector<float> row = DecodeRow(basis, k);
+        for (int64_t i = 0; i < basis.columns; ++i) {
+          sums[i] += double{x[r * basis.rows + k]} * row[i];
+        }
+      }
+      float* to = out + (rows_of_out == nullptr ? r : rows_of_out[r]) * basis.columns;
+      for (int64_t i = 0; i < basis.columns; ++i) {
+        to[i] = static_cast<float>(to[i] + scale * sums[i]);
+      }
+    }
+  }
+
   void NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, const KvRows& rows,
                      const KvLayer& layer) override {
     const int head_dim = layer.head_dim;

@@ -22,11 +22,12 @@ void AppendNumber(std::string& out, uint32_t number) {
 
 }  // namespace
 
-PageKey RootPageKey(absl::string_view salt) {
+PageKey RootPageKey(absl::string_view salt, absl::string_view adapter_digest) {
   std::string bytes = "facet page key";
   AppendNumber(bytes, kPageKeyVersion);
   AppendNumber(bytes, static_cast<uint32_t>(salt.size()));
   bytes.append(salt.data(), salt.size());
+  bytes.append(adapter_digest.data(), adapter_digest.size());
   return FirstHalf(bytes);
 }
 
@@ -43,9 +44,12 @@ MediaDigest DigestOfMedia(uint32_t kind, uint32_t grid_width, absl::string_view 
 
 PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens, int32_t first,
                     absl::Span<const MediaSpan> media) {
-  std::string bytes(previous.begin(), previous.end());
-  bytes.reserve(bytes.size() + 4 * tokens.size());
-  for (const int32_t token : tokens) AppendNumber(bytes, static_cast<uint32_t>(token));
+  std::string bytes(previous.size() + 4 * tokens.size(), '\0');
+  std::copy(previous.begin(), previous.end(), bytes.begin());
+  char* out = bytes.data() + previous.size();
+  for (const int32_t token : tokens) {
+    for (int shift = 0; shift < 32; shift += 8) *out++ = static_cast<char>(token >> shift);
+  }
   for (const MediaSpan& span : media) {
     if (span.first + span.tokens <= first) continue;
     if (span.first >= first + static_cast<int32_t>(tokens.size())) break;
@@ -53,6 +57,18 @@ PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens, i
     bytes.append(span.digest.begin(), span.digest.end());
   }
   return FirstHalf(bytes);
+}
+
+std::vector<PageKey> PageKeysOf(const PageKey& root, absl::Span<const int32_t> tokens,
+                                int page_tokens, absl::Span<const MediaSpan> media) {
+  std::vector<PageKey> keys;
+  keys.reserve(tokens.size() / page_tokens);
+  PageKey key = root;
+  for (size_t first = 0; first + page_tokens <= tokens.size(); first += page_tokens) {
+    key = NextPageKey(key, tokens.subspan(first, page_tokens), static_cast<int32_t>(first), media);
+    keys.push_back(key);
+  }
+  return keys;
 }
 
 }  // namespace facet

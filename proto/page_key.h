@@ -22,7 +22,8 @@ using PageKey = std::array<uint8_t, 16>;
 inline constexpr uint32_t kPageKeyVersion = 1;
 
 // The start of a chain. `salt` keeps tenants from seeing each other's pages; equal salts share.
-PageKey RootPageKey(absl::string_view salt);
+// `adapter_digest` is that of the LoRA adapter (model/adapter.h), empty without one.
+PageKey RootPageKey(absl::string_view salt, absl::string_view adapter_digest = "");
 
 // The first half of a SHA-256 over what a picture or sound is: `kind` and `grid_width` as of
 // v1::Media, and the bytes of its tensor.
@@ -41,6 +42,9 @@ struct MediaSpan {
 // the page count, with the place in the page where they begin, before it if they do.
 PageKey NextPageKey(const PageKey& previous, absl::Span<const int32_t> tokens, int32_t first = 0,
                     absl::Span<const MediaSpan> media = {});
+// The keys of all whole pages of `tokens`, which begin at position 0, behind `root`.
+std::vector<PageKey> PageKeysOf(const PageKey& root, absl::Span<const int32_t> tokens,
+                                int page_tokens, absl::Span<const MediaSpan> media = {});
 
 }  // namespace facet
 

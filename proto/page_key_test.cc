@@ -56,6 +56,14 @@ TEST(PageKeyTest, MediaCountWhereTheyStand) {
   EXPECT_EQ(keys.size(), 7u);
 }
 
+// sha256(b"facet page key" + pack("<II", 1, 4) + b"salt" + bytes(range(32)))[:16]
+TEST(PageKeyTest, AdapterMatchesHashlib) {
+  std::string digest;
+  for (int i = 0; i < 32; ++i) digest.push_back(static_cast<char>(i));
+  EXPECT_EQ(Hex(RootPageKey("salt", digest)), "c0e2eb41306e0c078e54deb993d14b33");
+  EXPECT_NE(RootPageKey("", digest), RootPageKey(digest));
+}
+
 // Given another salt, history, order or length, expect another key.
 TEST(PageKeyTest, DependsOnAllItCovers) {
   std::set<std::string> keys;

@@ -59,14 +59,13 @@ void HideAnswer(RelayDelta& delta) {
 absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
     WorkerPool& pool, RouterMetrics& metrics, GenerationRequest request,
     boost::asio::any_io_executor executor) {
-  std::shared_ptr<const ServedModel> model = pool.model();
-  if (model == nullptr) {
-    const absl::Status status = absl::UnavailableError("No worker is ready; try again later.");
-    CountRefused(metrics, request.endpoint, status);
-    return status;
+  absl::StatusOr<std::shared_ptr<const ServedModel>> model = pool.FindModel(request.model);
+  if (!model.ok()) {
+    CountRefused(metrics, request.endpoint, model.status());
+    return model.status();
   }
   auto generation = std::unique_ptr<Generation>(
-      new Generation(metrics, std::move(request), std::move(model), std::move(executor)));
+      new Generation(metrics, std::move(request), *std::move(model), std::move(executor)));
   generation->error_ = generation->StartChoices(pool);
   if (!generation->error_.ok()) return generation->error_;
   return generation;
@@ -120,12 +119,12 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
     Relay::Options relay_options;
     // The older form of log probabilities has an entry for each token that usage counts.
     relay_options.keep_stop_token = !request_.parse_chat && request_.sampling.want_logprobs;
+    std::string echo = std::move(choice.echo);
     auto relay = std::make_unique<Relay>(
-        pool, std::move(choice.request), std::move(choice.media),
-        OutputText(model_->vocabulary, options), [wake = wake_] { wake->Set(); }, metrics_,
-        relay_options);
+        pool, std::move(choice), OutputText(model_->vocabulary, options),
+        [wake = wake_] { wake->Set(); }, metrics_, relay_options);
     RETURN_IF_ERROR(relay->Start());
-    choices_.push_back(Choice{std::move(relay), std::move(choice.echo)});
+    choices_.push_back(Choice{std::move(relay), std::move(echo)});
   }
   metrics_.prompt_tokens.Increment(usage().prompt_tokens);
   return absl::OkStatus();

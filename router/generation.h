@@ -61,9 +61,16 @@ class Generation {
   int tool_call_count(int choice) const { return choices_[choice].relay->tool_call_count(); }
   // The stop string that ended an answer; empty if none did.
   const std::string& stop_string(int choice) const { return choices_[choice].relay->stop_string(); }
+  // Where its first answer is computed, and why there.
+  const std::string& worker() const { return choices_[0].relay->worker(); }
+  const std::string& placement() const { return choices_[0].relay->why(); }
   Usage usage() const;
   const GenerationRequest& request() const { return request_; }
   const ServedModel& model() const { return *model_; }
+  // What answers say that they are of: the model, and the adapter if there is one.
+  const std::string& model_name() const {
+    return request_.model.empty() ? model_->name : request_.model;
+  }
   std::shared_ptr<Wake> wake() const { return wake_; }  // Shared with what may set it late.
 
  private:

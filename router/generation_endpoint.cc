@@ -72,6 +72,11 @@ asio::awaitable<void> GenerationEndpoint::Answer(const HttpRequest& request,
   writer.OnDisconnect(nullptr);
 }
 
+HttpHeaders GenerationEndpoint::HeadersOf(const Generation& generation) const {
+  if (!placement_headers) return {};
+  return {{"x-facet-worker", generation.worker()}, {"x-facet-placement", generation.placement()}};
+}
+
 // Until the first event the status line is not sent, so an error that comes before it is still a
 // proper one.
 asio::awaitable<void> GenerationEndpoint::Stream(Generation& generation, AnswerForm& form,
@@ -97,7 +102,7 @@ asio::awaitable<void> GenerationEndpoint::Stream(Generation& generation, AnswerF
       }
     }
     if (!events.empty()) {
-      if (!writer.started()) writer.StartEvents();
+      if (!writer.started()) writer.StartEvents(HeadersOf(generation));
       co_await writer.WriteEvents(std::move(events));
       last_written = Clock::now();
     }
@@ -120,6 +125,7 @@ asio::awaitable<void> GenerationEndpoint::Whole(Generation& generation, AnswerFo
       HttpResponse answer;
       answer.content_type = form.ContentType();
       answer.body = form.Whole();
+      answer.headers = HeadersOf(generation);
       co_return co_await writer.Send(std::move(answer));
     }
     co_await generation.Wait(keep_alive_ms);

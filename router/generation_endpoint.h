@@ -31,12 +31,14 @@ struct GenerationEndpoint {
   RouterMetrics& metrics;
   // How long a stream may be silent before a comment is sent.
   int keep_alive_ms = 10'000;
+  bool placement_headers = true;
 
   boost::asio::awaitable<void> Answer(const HttpRequest& request, absl::StatusOr<ApiCall> call,
                                       const char* endpoint, ErrorBodyFunction error_body,
                                       ResponseWriter& writer) const;
 
  private:
+  HttpHeaders HeadersOf(const Generation& generation) const;
   boost::asio::awaitable<void> Stream(Generation& generation, AnswerForm& form,
                                       ErrorBodyFunction error_body, ResponseWriter& writer) const;
   boost::asio::awaitable<void> Whole(Generation& generation, AnswerForm& form,

@@ -16,9 +16,11 @@
 #include "base/status_macros.h"
 #include "model/json.h"
 #include "router/api_error.h"
+#include "router/debug_endpoints.h"
 #include "router/input_items.h"
 #include "router/json_fields.h"
 #include "router/messages_request.h"
+#include "router/model_name.h"
 #include "router/openai_request.h"
 #include "router/openai_response.h"
 #include "router/prompt_builder.h"
@@ -35,12 +37,16 @@ namespace json = boost::json;
 
 absl::Status NotReady() { return absl::UnavailableError("No worker is ready; try again later."); }
 
-json::object ModelEntry(const ServedModel& model) {
-  return {{"id", JsonText(model.name)},
-          {"object", "model"},
-          {"created", model.created_s},
-          {"owned_by", "facet"},
-          {"max_model_len", model.context_tokens_max}};
+// `adapter` may be empty. An adapter names the model that it belongs to, as vLLM has it.
+json::object ModelEntry(const ServedModel& model, absl::string_view adapter) {
+  json::object entry{{"id", JsonText(NameWithAdapter(model, adapter))},
+                     {"object", "model"},
+                     {"created", model.created_s},
+                     {"owned_by", "facet"},
+                     {"parent", nullptr},
+                     {"max_model_len", model.context_tokens_max}};
+  if (!adapter.empty()) entry["parent"] = JsonText(model.name);
+  return entry;
 }
 
 absl::StatusOr<ApiCall> OpenAiCall(absl::StatusOr<GenerationRequest> request, bool chat) {
@@ -68,15 +74,17 @@ absl::StatusOr<ApiCall> TranscriptionCall(const HttpRequest& request) {
 
 absl::StatusOr<json::value> ListModels(const WorkerPool& pool) {
   json::array data;
-  if (const auto model = pool.model(); model != nullptr) data.push_back(ModelEntry(*model));
+  if (const auto model = pool.model(); model != nullptr) {
+    data.push_back(ModelEntry(*model, /*adapter=*/""));
+    for (const std::string& name : pool.HeldAdapters()) data.push_back(ModelEntry(*model, name));
+  }
   return json::object{{"object", "list"}, {"data", std::move(data)}};
 }
 
 absl::StatusOr<json::value> GetModel(const WorkerPool& pool, const std::string& name) {
-  const std::shared_ptr<const ServedModel> model = pool.model();
-  if (model == nullptr) return NotReady();
-  RETURN_IF_ERROR(CheckModelName(*model, name));
-  return ModelEntry(*model);
+  ASSIGN_OR_RETURN(const auto model, pool.FindModel(name));
+  ASSIGN_OR_RETURN(const std::string adapter, AdapterOfModelName(*model, name));
+  return ModelEntry(*model, adapter);
 }
 
 absl::StatusOr<json::object> StoredResponse(const ResponseStore& store, const std::string& id) {
@@ -121,9 +129,9 @@ std::optional<std::string> MatchPath(absl::string_view pattern, absl::string_vie
 
 }  // namespace
 
-// A route has one of `parse`, `answer`, `build` and `text`. `path` is written as in the API's
-// document; `answer` gets what stands for its {placeholder}. `build` waits for the media of a
-// prompt.
+// A route has one of `parse`, `answer`, `build`, `change` and `text`. `path` is written as in the
+// API's document; `answer` gets what stands for its {placeholder}. `build` waits for the media of a
+// prompt, `change` for workers.
 struct HttpApi::Route {
   using Parse = absl::StatusOr<ApiCall> (*)(const HttpRequest& request, ResponseStore& store);
   using Answer = absl::StatusOr<json::value> (*)(HttpApi& api, const HttpRequest& request,
@@ -132,12 +140,16 @@ struct HttpApi::Route {
                                                                  MediaLoader& loader,
                                                                  const std::string& body,
                                                                  ClientLeft client_left);
+  // Answers with a sentence.
+  using Change = asio::awaitable<absl::StatusOr<std::string>> (*)(const HttpApi& api,
+                                                                  const std::string& body);
   absl::string_view method;
   absl::string_view path;
   const char* endpoint = nullptr;  // The label in metrics, of those that generate.
   Parse parse = nullptr;
   Answer answer = nullptr;
   Build build = nullptr;
+  Change change = nullptr;
   HttpResponse (*text)(const HttpApi& api) = nullptr;
   ErrorBodyFunction error_body = &ErrorBody;
 };
@@ -199,6 +211,14 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .path = "/v1/models/{model}",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string& name) { return GetModel(api.pool_, name); }},
+    {.method = "POST",
+     .path = "/v1/load_lora_adapter",
+     .change = [](const HttpApi& api,
+                  const std::string& body) { return api.adapters_.Load(body); }},
+    {.method = "POST",
+     .path = "/v1/unload_lora_adapter",
+     .change = [](const HttpApi& api,
+                  const std::string& body) { return api.adapters_.Unload(body); }},
     {.method = "POST", .path = "/tokenize", .build = &Tokenize},
     {.method = "POST",
      .path = "/detokenize",
@@ -208,6 +228,11 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .path = "/tokenizer_info",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string&) { return TokenizerInfo(api.pool_); }},
+    {.method = "GET",
+     .path = "/debug/workers",
+     .answer = [](HttpApi& api, const HttpRequest&, const std::string&)
+         -> absl::StatusOr<json::value> { return DescribeWorkers(api.pool_); }},
+    {.method = "POST", .path = "/debug/placement", .build = &ExplainPlacement},
     {.method = "GET",
      .path = "/health",
      .answer = [](HttpApi&, const HttpRequest&, const std::string&) -> absl::StatusOr<json::value> {
@@ -258,6 +283,14 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
                                           route.error_body, writer);
     }
     if (route.text != nullptr) co_return co_await writer.Send(route.text(*this));
+    if (route.change != nullptr) {
+      absl::StatusOr<std::string> said = co_await route.change(*this, request.body);
+      if (!said.ok()) {
+        co_return co_await writer.Send(ErrorResponse(said.status(), route.error_body));
+      }
+      HttpResponse response{.content_type = "text/plain; charset=utf-8", .body = *std::move(said)};
+      co_return co_await writer.Send(std::move(response));
+    }
     absl::StatusOr<json::value> answer = json::value();
     if (route.build != nullptr) {
       answer = co_await route.build(pool_, loader_, request.body, WatchClient(writer));

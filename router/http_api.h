@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "router/adapter_endpoints.h"
+#include "router/adapter_keeper.h"
 #include "router/generation_endpoint.h"
 #include "router/http_server.h"
 #include "router/known_fields.h"
@@ -21,7 +23,10 @@ struct HttpApiOptions {
   // How long a stream may be silent before a comment is sent, so that nothing between us and the
   // client takes it for dead.
   int keep_alive_ms = 10'000;
+  // Say in headers which worker an answer comes from, and why.
+  bool placement_headers = true;
   ResponseStoreOptions responses;
+  bool allow_adapter_loading = false;
 };
 
 // Which path of the HTTP port is answered by what: OpenAI's and Anthropic's APIs, vLLM's /tokenize
@@ -29,14 +34,15 @@ struct HttpApiOptions {
 // connection's strand.
 class HttpApi {
  public:
-  // `pool`, `loader` and `metrics` must outlive it.
-  HttpApi(WorkerPool& pool, MediaLoader& loader, RouterMetrics& metrics,
+  // What is given by reference must outlive it.
+  HttpApi(WorkerPool& pool, MediaLoader& loader, RouterMetrics& metrics, AdapterKeeper& keeper,
           const HttpApiOptions& options)
       : pool_(pool),
         loader_(loader),
         metrics_(metrics),
         responses_(options.responses),
-        generate_{pool, loader, metrics, options.keep_alive_ms},
+        adapters_{pool, keeper, options.allow_adapter_loading},
+        generate_{pool, loader, metrics, options.keep_alive_ms, options.placement_headers},
         known_fields_(OpenApiDocument()) {}
 
   // The method and path of each route; a path that ends in a slash has a name behind it.
@@ -54,6 +60,7 @@ class HttpApi {
   MediaLoader& loader_;
   RouterMetrics& metrics_;
   ResponseStore responses_;
+  const AdapterEndpoints adapters_;
   const GenerationEndpoint generate_;
   KnownFields known_fields_;
 };

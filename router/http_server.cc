@@ -61,6 +61,10 @@ std::string NewRequestId() {
   return absl::StrFormat("req-%016x", absl::Uniform<uint64_t>(random));
 }
 
+void AppendHeaders(const HttpHeaders& headers, std::string& bytes) {
+  for (const auto& [name, value] : headers) absl::StrAppend(&bytes, name, ": ", value, "\r\n");
+}
+
 class Server;
 
 // One client. All of it runs on its strand. The server and pending operations share ownership;
@@ -81,7 +85,7 @@ class Connection final : public ResponseWriter, public std::enable_shared_from_t
   bool disconnected() const override { return disconnected_; }
   void OnDisconnect(std::function<void()> hook) override { disconnect_hook_ = std::move(hook); }
   asio::awaitable<void> Send(HttpResponse response) override;
-  void StartEvents() override;
+  void StartEvents(const HttpHeaders& headers) override;
   bool started() const override { return started_; }
   asio::awaitable<void> WriteEvents(std::string events) override;
   asio::awaitable<void> FinishEvents() override;
@@ -352,7 +356,8 @@ std::string Connection::CommonHeader(int status) const {
   if (!server_.options().allowed_origins.empty()) absl::StrAppend(&header, "Vary: Origin\r\n");
   if (!origin_.empty()) {
     absl::StrAppend(&header, "Access-Control-Allow-Origin: ", origin_,
-                    "\r\nAccess-Control-Expose-Headers: x-request-id, retry-after\r\n");
+                    "\r\nAccess-Control-Expose-Headers: x-request-id, retry-after, "
+                    "x-facet-worker, x-facet-placement\r\n");
   }
   return header;
 }
@@ -361,9 +366,7 @@ asio::awaitable<void> Connection::Send(HttpResponse response) {
   answered_ = true;
   if (closing_) keep_alive_ = false;
   std::string bytes = CommonHeader(response.status);
-  for (const auto& [name, value] : response.headers) {
-    absl::StrAppend(&bytes, name, ": ", value, "\r\n");
-  }
+  AppendHeaders(response.headers, bytes);
   if (!response.content_type.empty()) {
     absl::StrAppend(&bytes, "Content-Type: ", response.content_type, "\r\n");
   }
@@ -375,12 +378,14 @@ asio::awaitable<void> Connection::Send(HttpResponse response) {
   co_await Write(std::move(bytes));
 }
 
-void Connection::StartEvents() {
+void Connection::StartEvents(const HttpHeaders& headers) {
   started_ = true;
   if (!chunked_ || closing_) keep_alive_ = false;
-  held_header_ = absl::StrCat(
-      CommonHeader(200), "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
-      "X-Accel-Buffering: no\r\n", chunked_ ? "Transfer-Encoding: chunked\r\n" : "", "\r\n");
+  held_header_ = CommonHeader(200);
+  AppendHeaders(headers, held_header_);
+  absl::StrAppend(&held_header_, "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
+                  "X-Accel-Buffering: no\r\n", chunked_ ? "Transfer-Encoding: chunked\r\n" : "",
+                  "\r\n");
 }
 
 asio::awaitable<void> Connection::WriteEvents(std::string events) {

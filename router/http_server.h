@@ -52,11 +52,14 @@ struct HttpRequest {
   std::string request_id;  // The client's x-request-id, or a new one.
 };
 
+// Names and values.
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
 struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
-  std::vector<std::pair<std::string, std::string>> headers = {};
+  HttpHeaders headers = {};
 };
 
 // How a handler answers one request: either Send once, or StartEvents, WriteEvents any number of
@@ -75,8 +78,9 @@ class ResponseWriter {
 
   virtual boost::asio::awaitable<void> Send(HttpResponse response) = 0;
 
-  // Puts off the header until the first bytes are written, so that both go in one packet.
-  virtual void StartEvents() = 0;
+  // With `headers` besides the usual ones. Puts off the header until the first bytes are written,
+  // so that both go in one packet.
+  virtual void StartEvents(const HttpHeaders& headers) = 0;
   virtual bool started() const = 0;
   // `events` is one or more whole events or comments, as EventText and kKeepAlive make them.
   // Returns when the kernel has taken them: a slow client holds its writer up.

@@ -31,6 +31,13 @@ ABSL_FLAG(int, worker_wait_ms, 15'000,
 ABSL_FLAG(bool, resume_across_classes, true,
           "Whether an answer goes on at a worker of another numerics class, perhaps with other "
           "tokens, if none of its own class is left.");
+ABSL_FLAG(
+    int64_t, index_pages_max, 1 << 20,
+    "Distinct pages of cached prefixes that the router keeps track of, 64 tokens and about 80 "
+    "bytes each.");
+ABSL_FLAG(
+    bool, placement_headers, true,
+    "Say in x-facet-worker and x-facet-placement where an answer was computed, and why there.");
 ABSL_FLAG(int, media_threads, 2, "Threads that decode pictures, sounds and videos.");
 ABSL_FLAG(int64_t, media_bytes_max, int64_t{1} << 30,
           "For the pictures, sounds and videos of all requests together, until their answers end.");
@@ -46,6 +53,13 @@ ABSL_FLAG(std::string, response_dir, "",
           "routers; empty: nothing is kept.");
 ABSL_FLAG(int, responses_max, 10'000, "Responses in --response_dir; the oldest go first.");
 ABSL_FLAG(int64_t, response_bytes_max, int64_t{1} << 30, "Bytes of them together.");
+ABSL_FLAG(
+    std::string, adapter_dir, "",
+    "Folder of the LoRA adapters that all workers are to hold, under one path for routers and "
+    "workers; empty: none.");
+ABSL_FLAG(
+    bool, allow_adapter_loading, false,
+    "Whether clients may load and unload LoRA adapters, from any path that workers can read.");
 ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
 
 namespace {
@@ -73,6 +87,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
   options.failover.worker_wait_ms = absl::GetFlag(FLAGS_worker_wait_ms);
   options.failover.may_change_class = absl::GetFlag(FLAGS_resume_across_classes);
+  options.index_pages_max = absl::GetFlag(FLAGS_index_pages_max);
+  options.api.placement_headers = absl::GetFlag(FLAGS_placement_headers);
   options.media.threads = absl::GetFlag(FLAGS_media_threads);
   options.media.bytes_max = absl::GetFlag(FLAGS_media_bytes_max);
   options.media.fetch.enabled = absl::GetFlag(FLAGS_fetch_media);
@@ -80,6 +96,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.media.fetch.ca_file = absl::GetFlag(FLAGS_fetch_media_ca_file);
   options.api.responses = {absl::GetFlag(FLAGS_response_dir), absl::GetFlag(FLAGS_responses_max),
                            absl::GetFlag(FLAGS_response_bytes_max)};
+  options.api.allow_adapter_loading = absl::GetFlag(FLAGS_allow_adapter_loading);
+  options.adapters.folder = absl::GetFlag(FLAGS_adapter_dir);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.threads = absl::GetFlag(FLAGS_http_threads);
   return options;

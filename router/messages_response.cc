@@ -96,7 +96,7 @@ class MessagesForm final : public AnswerForm {
     return {{"id", JsonText(id_)},
             {"type", "message"},
             {"role", "assistant"},
-            {"model", JsonText(generation_.model().name)},
+            {"model", JsonText(generation_.model_name())},
             {"content", std::move(content)},
             {"stop_reason", std::move(stop_reason)},
             {"stop_sequence", StopSequence()},

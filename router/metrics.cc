@@ -26,6 +26,12 @@ RouterMetrics::RouterMetrics()
       worker_up(registry.Gauges("facet_worker_up", "1 while the worker takes requests.")),
       worker_refusals(registry.Counters("facet_worker_refusals_total",
                                         "Connected workers that the router would not use.")),
+      watch_gaps(
+          registry.Counters("facet_watch_gaps_total",
+                            "Times that a worker's news had a gap and were asked for anew.")),
+      placed_tokens(registry.Counters(
+          "facet_placed_prompt_tokens_total",
+          "Tokens of placed prompts: thought to be cached at the chosen worker, or not.")),
       shed_requests(registry.Counters("facet_shed_requests_total", "Requests refused for load.")),
       failovers(registry.Counters(
           "facet_failovers_total",

@@ -160,11 +160,12 @@ json::object UsageOf(const Usage& usage) {
 
 // The part of an answer that all its chunks share.
 json::object Envelope(const std::string& id, const char* object, int64_t created_s,
-                      const ServedModel& model) {
+                      const Generation& generation) {
+  const ServedModel& model = generation.model();
   return {{"id", JsonText(id)},
           {"object", object},
           {"created", created_s},
-          {"model", JsonText(model.name)},
+          {"model", JsonText(generation.model_name())},
           {"system_fingerprint",
            JsonText(absl::StrCat("fp_", absl::BytesToHexString(model.digest).substr(0, 10)))}};
 }
@@ -237,8 +238,8 @@ std::string OpenAiForm::Chunk(int index, const char* content_name, json::value c
   choice[content_name] = std::move(content);
   choice["logprobs"] = std::move(logprobs);
   choice["finish_reason"] = std::move(finish_reason);
-  json::object chunk = Envelope(id_, chat_ ? "chat.completion.chunk" : "text_completion",
-                                created_s_, generation_.model());
+  json::object chunk =
+      Envelope(id_, chat_ ? "chat.completion.chunk" : "text_completion", created_s_, generation_);
   chunk["choices"] = json::array{std::move(choice)};
   const GenerationRequest& request = generation_.request();
   if (request.include_usage) {
@@ -323,8 +324,8 @@ json::value OpenAiForm::LogprobsOf(int index, const RelayDelta& delta, bool firs
 std::string OpenAiForm::LastEvents() {
   std::string events;
   if (generation_.request().include_usage) {
-    json::object chunk = Envelope(id_, chat_ ? "chat.completion.chunk" : "text_completion",
-                                  created_s_, generation_.model());
+    json::object chunk =
+        Envelope(id_, chat_ ? "chat.completion.chunk" : "text_completion", created_s_, generation_);
     chunk["choices"] = json::array();
     chunk["usage"] = UsageOf(generation_.usage());
     events += EventText(json::serialize(chunk));
@@ -357,7 +358,7 @@ std::string OpenAiForm::Whole() {
     choices.push_back(chat_ ? WholeChat(i) : WholeCompletion(i));
   }
   json::object answer =
-      Envelope(id_, chat_ ? "chat.completion" : "text_completion", created_s_, generation_.model());
+      Envelope(id_, chat_ ? "chat.completion" : "text_completion", created_s_, generation_);
   answer["choices"] = std::move(choices);
   answer["usage"] = UsageOf(generation_.usage());
   if (chat_ && generation_.request().show_prompt_logprobs) {

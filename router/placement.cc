@@ -4,46 +4,149 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace facet {
 namespace {
 
-// Requests at the worker. A report is up to 20 ms old, so what we sent since is added; it may also
-// have been written before it saw our last requests, so it is never less than those.
-uint32_t LoadOf(const WorkerSnapshot& worker) {
-  return std::max(worker.running + worker.waiting + worker.started_since_report, worker.in_flight);
+// Where no worker has measured anything yet.
+constexpr double kUsualPrefillTokensPerS = 1000;
+// Costs that differ by less are equal: measured rates are no better than that.
+constexpr double kEqualShare = 0.1, kEqualS = 0.001;
+
+// A report is some milliseconds old, so what we sent since is added; but never more than what has
+// not ended, nor is the sum less than that.
+uint32_t RequestsAt(const WorkerSnapshot& worker) {
+  const uint32_t unreported = std::min(worker.started_since_report, worker.in_flight);
+  return std::max(worker.running + worker.waiting + unreported, worker.in_flight);
+}
+uint64_t QueuedTokensAt(const WorkerSnapshot& worker) {
+  return worker.prefill_tokens_waiting +
+         std::min(worker.prefill_tokens_since_report, worker.prefill_tokens_in_flight);
 }
 
-// The best of one class; of all if it is empty.
+// The average of what workers measured; `usual` if none did.
+double AverageOf(absl::Span<const WorkerSnapshot> workers, double WorkerSnapshot::* rate,
+                 double usual) {
+  double sum = 0;
+  int count = 0;
+  for (const WorkerSnapshot& worker : workers) {
+    if (worker.*rate <= 0) continue;
+    sum += worker.*rate;
+    ++count;
+  }
+  return count == 0 ? usual : sum / count;
+}
+
+// SplitMix64 (Steele, Lea and Flood 2014): all bits of the result depend on all bits of `value`.
+uint64_t Mixed(uint64_t value) {
+  value += 0x9e3779b97f4a7c15;
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+  return value ^ (value >> 31);
+}
+uint64_t ScoreOf(uint64_t affinity, uint64_t address_digest) {
+  return Mixed(affinity ^ Mixed(address_digest));
+}
+
+bool HoldsWishedAdapter(const WorkerSnapshot& worker, const PlacementWish& wish) {
+  if (wish.adapter.empty()) return true;
+  const std::string* digest = FindAdapter(worker, wish.adapter);
+  return digest != nullptr && (wish.adapter_digest.empty() || *digest == wish.adapter_digest);
+}
+
+// The best of one class; of all if it is 0.
 absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
-                                       const std::string& numerics_class) {
-  int best = -1;
+                                       absl::Span<const PlacementEstimate> estimates,
+                                       const PlacementWish& wish, uint64_t numerics_class) {
+  const auto usable = [&](const WorkerSnapshot& worker) {
+    return worker.ready && !worker.draining && !worker.excluded &&
+           (numerics_class == 0 || worker.numerics_class == numerics_class) &&
+           HoldsWishedAdapter(worker, wish);
+  };
+  const auto has_room = [&](size_t i) {
+    return workers[i].capacity == 0 || estimates[i].requests < workers[i].capacity;
+  };
+  double least_s = -1;
   bool any_usable = false;
-  for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-    const WorkerSnapshot& worker = workers[i];
-    if (!worker.ready || worker.draining || worker.excluded) continue;
-    if (!numerics_class.empty() && worker.numerics_class != numerics_class) continue;
+  for (size_t i = 0; i < workers.size(); ++i) {
+    if (!usable(workers[i])) continue;
     any_usable = true;
-    if (worker.capacity != 0 && LoadOf(worker) >= worker.capacity) continue;
-    if (best < 0 || LoadOf(worker) < LoadOf(workers[best])) best = i;
+    if (has_room(i) && (least_s < 0 || estimates[i].cost_s < least_s)) {
+      least_s = estimates[i].cost_s;
+    }
   }
-  if (best >= 0) {
-    return Placement{best, absl::StrCat("least loaded: ", LoadOf(workers[best]), " requests")};
+  if (least_s < 0) {
+    if (any_usable) return absl::ResourceExhaustedError("All workers are full; try again later.");
+    return absl::UnavailableError("No worker is ready; try again later.");
   }
-  if (any_usable) return absl::ResourceExhaustedError("All workers are full; try again later.");
-  return absl::UnavailableError("No worker is ready; try again later.");
+  const double equal_s = least_s * (1 + kEqualShare) + kEqualS;
+  Placement best;
+  uint64_t best_score = 0;
+  bool found = false;
+  for (size_t i = 0; i < workers.size(); ++i) {
+    if (!usable(workers[i]) || !has_room(i) || estimates[i].cost_s > equal_s) continue;
+    const uint64_t score = ScoreOf(wish.affinity, workers[i].address_digest);
+    const bool better = !found || estimates[i].requests < best.estimate.requests ||
+                        (estimates[i].requests == best.estimate.requests && score > best_score);
+    if (!better) continue;
+    best = {static_cast<int>(i), estimates[i]};
+    best_score = score;
+    found = true;
+  }
+  return best;
 }
 
 }  // namespace
 
+const std::string* FindAdapter(const WorkerSnapshot& worker, const std::string& name) {
+  if (worker.adapters == nullptr) return nullptr;
+  const auto found = worker.adapters->find(name);
+  return found == worker.adapters->end() ? nullptr : &found->second;
+}
+
+std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate) {
+  return absl::StrFormat("cached=%d computed=%d queued=%d requests=%d first_token_ms=%.1f",
+                         worker.cached_tokens, estimate.computed_tokens, estimate.queued_tokens,
+                         estimate.requests, estimate.first_token_s * 1000);
+}
+
+std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> workers,
+                                           const PlacementWish& wish) {
+  const double usual_rate =
+      AverageOf(workers, &WorkerSnapshot::prefill_tokens_per_s, kUsualPrefillTokensPerS);
+  const double usual_step_s = AverageOf(workers, &WorkerSnapshot::decode_step_s, 0);
+  const double usual_row_s = AverageOf(workers, &WorkerSnapshot::decode_row_s, 0);
+  std::vector<PlacementEstimate> estimates(workers.size());
+  for (size_t i = 0; i < workers.size(); ++i) {
+    const WorkerSnapshot& worker = workers[i];
+    const bool measured_steps = worker.decode_step_s > 0;
+    const double rate = worker.prefill_tokens_per_s > 0 ? worker.prefill_tokens_per_s : usual_rate;
+    const double step_s = measured_steps ? worker.decode_step_s : usual_step_s;
+    const double row_s = measured_steps ? worker.decode_row_s : usual_row_s;
+    PlacementEstimate& estimate = estimates[i];
+    estimate.requests = RequestsAt(worker);
+    estimate.queued_tokens = QueuedTokensAt(worker);
+    estimate.computed_tokens =
+        wish.prompt_tokens - std::min(wish.prompt_tokens, worker.cached_tokens);
+    const double queue_s = static_cast<double>(estimate.queued_tokens) / rate;
+    const double compute_s = estimate.computed_tokens / rate;
+    estimate.first_token_s = queue_s + compute_s + step_s + estimate.requests * row_s;
+    estimate.cost_s = estimate.first_token_s + compute_s +
+                      wish.answer_tokens * row_s * (2.0 * estimate.requests + 1);
+  }
+  return estimates;
+}
+
 absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers,
                                 const PlacementWish& wish) {
-  absl::StatusOr<Placement> placement = PlaceInClass(workers, wish.numerics_class);
-  if (wish.numerics_class.empty() || !wish.may_change_class ||
+  const std::vector<PlacementEstimate> estimates = EstimateAll(workers, wish);
+  absl::StatusOr<Placement> placement = PlaceInClass(workers, estimates, wish, wish.numerics_class);
+  if (wish.numerics_class == 0 || !wish.may_change_class ||
       !absl::IsUnavailable(placement.status())) {
     return placement;
   }
-  placement = PlaceInClass(workers, "");
+  placement = PlaceInClass(workers, estimates, wish, 0);
   if (placement.ok()) placement->exact = false;
   return placement;
 }

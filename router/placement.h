@@ -2,43 +2,105 @@
 #define FACET_ROUTER_PLACEMENT_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace facet {
 
-// What the router knows of one worker at one moment.
+// The LoRA adapters of a worker: name to digest.
+using AdapterDigests = absl::flat_hash_map<std::string, std::string>;
+
+// What the router knows of one worker at one moment. Small, for a request copies one of each.
 struct WorkerSnapshot {
-  std::string address;
-  bool ready = false;     // Connected, described, and of the served model.
-  bool draining = false;  // Takes no new requests.
-  bool excluded = false;  // Already tried for this request.
-  uint32_t running = 0;   // As the worker reported last, of all routers.
+  absl::string_view address;    // Lives as long as the worker's client.
+  uint64_t address_digest = 0;  // Equal in all routers.
+  bool ready = false;           // Connected, described, and of the served model.
+  bool draining = false;        // Takes no new requests.
+  bool excluded = false;        // Already tried for this request.
+  uint64_t numerics_class = 0;  // Workers of one class give equal results bit for bit; 0: none.
+  uint32_t capacity = 0;        // Running and waiting that it takes at most; 0: unknown.
+
+  // Of all routers, as the worker reported last.
+  uint32_t running = 0;
   uint32_t waiting = 0;
-  uint32_t started_since_report = 0;  // By this router.
-  uint32_t in_flight = 0;             // By this router.
-  uint32_t capacity = 0;              // Running and waiting that it takes at most; 0: unknown.
-  std::string numerics_class;         // Workers of one class give equal results bit for bit.
+  uint64_t prefill_tokens_waiting = 0;
+  // By this router: what it may have sent too late for that report, and what has not ended (of
+  // tokens: those whose answer has not begun).
+  uint32_t started_since_report = 0, in_flight = 0;
+  uint64_t prefill_tokens_since_report = 0, prefill_tokens_in_flight = 0;
+
+  // What the worker measured; 0: not yet.
+  double prefill_tokens_per_s = 0;
+  double decode_step_s = 0;  // A step of one decoding row.
+  double decode_row_s = 0;   // What each further row adds.
+
+  // The adapters that it holds; shared with its client, which replaces it at each change; null:
+  // none.
+  std::shared_ptr<const AdapterDigests> adapters;
+  uint32_t cached_tokens = 0;  // Of this request's prompt: those that it need not compute.
 };
 
 // What a request asks of its worker.
 struct PlacementWish {
-  // Of the worker that gave the tokens which the client has already; empty: any will do.
-  std::string numerics_class;
-  bool may_change_class = true;  // If no worker of the class is there.
+  // Of the worker that gave the tokens which the client has already; 0: any will do.
+  uint64_t numerics_class = 0;
+  bool may_change_class = true;     // If no worker of the class is there.
+  std::string adapter = {};         // That the worker must hold; empty: none.
+  std::string adapter_digest = {};  // Of the one that the tokens came from; empty: any will do.
+  uint32_t prompt_tokens = 0;       // With those of the answer that it goes on from.
+  double answer_tokens = 0;         // How many are expected.
+  // Stands for the prompt's beginning. Among workers that are equal otherwise, all routers choose
+  // the same one for it.
+  uint64_t affinity = 0;
+};
+
+// What a request would cost at one worker.
+struct PlacementEstimate {
+  uint32_t requests = 0;         // There already.
+  uint64_t queued_tokens = 0;    // Of prompts that are computed before.
+  uint32_t computed_tokens = 0;  // Of this prompt.
+  double first_token_s = 0;      // Until the answer begins.
+  // That, and what it takes from others.
+  double cost_s = 0;
 };
 
 struct Placement {
-  int worker;         // Index into the snapshot.
-  std::string why;    // For logs and headers.
+  int worker = 0;  // Index into the snapshot.
+  PlacementEstimate estimate;
   bool exact = true;  // Of the wished class, or none was wished.
 };
 
-// Which worker gets the next request: the least loaded of the wished class, the first of equals. A
-// pure function: no clock, no I/O. UNAVAILABLE if no worker can take requests, RESOURCE_EXHAUSTED
+// Null if the worker holds none of that name.
+const std::string* FindAdapter(const WorkerSnapshot& worker, const std::string& name);
+
+// For headers, logs and the debug endpoint.
+std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate);
+
+// What the request would cost at each worker, whether that takes requests or not. Rates that a
+// worker has not measured are those of the others.
+std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> workers,
+                                           const PlacementWish& wish);
+
+// Which worker gets the next request: of those of the wished class that hold the wished adapter,
+// the one of least cost. Of those within a tenth and a millisecond of it, the one with the fewest
+// requests; of these, that of the highest score in a rendezvous hash (Thaler and Ravishankar 1998)
+// of affinity and address.
+//
+// The cost of a request, in seconds, at a worker with r requests, q tokens of prompts to compute
+// before, of whose prompt u tokens are not cached and whose answer will have n tokens:
+//
+//   (q + u) / prefill rate + step + r * row   until the first token, plus
+//   u / prefill rate                          by which those that come later wait longer, plus
+//   n * row * (2 r + 1)                       its own n rows among r others, and theirs beside it.
+//
+// So a request goes where its prefix is, until that worker is busier than computing anew is worth.
+// A pure function: no clock, no I/O. UNAVAILABLE if no worker can take requests, RESOURCE_EXHAUSTED
 // if all are full. Another class is chosen only if the wished one has no worker at all: a full one
 // will have room.
 absl::StatusOr<Placement> Place(absl::Span<const WorkerSnapshot> workers,

@@ -1,5 +1,8 @@
 #include "router/placement.h"
 
+#include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "base/status_matchers.h"
@@ -11,6 +14,7 @@ namespace {
 
 using ::facet::testing::StatusIs;
 using ::testing::_;
+using ::testing::HasSubstr;
 
 WorkerSnapshot Ready(uint32_t running) {
   WorkerSnapshot worker;
@@ -19,24 +23,52 @@ WorkerSnapshot Ready(uint32_t running) {
   return worker;
 }
 
-int Chosen(const std::vector<WorkerSnapshot>& workers) {
-  const auto placement = Place(workers);
+// A worker that computes 1,000 tokens a second, and takes 10 ms for a step and 1 ms for each
+// further row.
+WorkerSnapshot Measured(uint32_t running, uint32_t cached_tokens = 0) {
+  WorkerSnapshot worker = Ready(running);
+  worker.prefill_tokens_per_s = 1000;
+  worker.decode_step_s = 0.010;
+  worker.decode_row_s = 0.001;
+  worker.cached_tokens = cached_tokens;
+  return worker;
+}
+
+std::vector<WorkerSnapshot> WithDigests(std::vector<WorkerSnapshot> workers) {
+  for (size_t i = 0; i < workers.size(); ++i) workers[i].address_digest = 1000 + i;
+  return workers;
+}
+
+int Chosen(const std::vector<WorkerSnapshot>& workers, const PlacementWish& wish = {}) {
+  const auto placement = Place(workers, wish);
   return placement.ok() ? placement->worker : -1;
 }
 
-// Given different loads, expect the least; given equal ones, the first.
-TEST(PlacementTest, TakesTheLeastLoaded) {
-  EXPECT_EQ(Chosen({Ready(3), Ready(1), Ready(2)}), 1);
-  EXPECT_EQ(Chosen({Ready(2), Ready(1), Ready(1)}), 1);
+// Given workers that have measured nothing, expect the least loaded.
+TEST(PlacementTest, TakesTheLeastLoaded) { EXPECT_EQ(Chosen({Ready(3), Ready(1), Ready(2)}), 1); }
+
+// Given equal workers, expect that prompts spread over them, and that the choice hangs on prompt
+// and addresses alone, not on the order of the workers.
+TEST(PlacementTest, SpreadsEqualsByTheirPrompts) {
+  const std::vector<WorkerSnapshot> workers = WithDigests({Ready(1), Ready(1), Ready(1)});
+  const std::vector<WorkerSnapshot> reversed(workers.rbegin(), workers.rend());
+  std::vector<int> counts(3);
+  for (uint64_t affinity = 0; affinity < 3000; ++affinity) {
+    const PlacementWish wish = {.affinity = affinity};
+    const int chosen = Chosen(workers, wish);
+    EXPECT_EQ(Chosen(reversed, wish), 2 - chosen);
+    ++counts[chosen];
+  }
+  for (const int count : counts) EXPECT_NEAR(count, 1000, 150);
 }
 
 // Given a wish for a class, expect its least loaded worker; if they are full, to wait for one; and
 // only if none is left one of another class, marked, or none at all where that is not wanted.
 TEST(PlacementTest, KeepsToTheNumericsClass) {
   std::vector<WorkerSnapshot> workers = {Ready(0), Ready(5), Ready(4)};
-  workers[0].numerics_class = "other";
-  workers[1].numerics_class = workers[2].numerics_class = "mine";
-  const PlacementWish wish = {"mine", true};
+  workers[0].numerics_class = 7;
+  workers[1].numerics_class = workers[2].numerics_class = 8;
+  const PlacementWish wish = {.numerics_class = 8};
   ASSERT_OK_AND_ASSIGN(Placement placement, Place(workers, wish));
   EXPECT_EQ(placement.worker, 2);
   EXPECT_TRUE(placement.exact);
@@ -46,26 +78,104 @@ TEST(PlacementTest, KeepsToTheNumericsClass) {
   ASSERT_OK_AND_ASSIGN(placement, Place(workers, wish));
   EXPECT_EQ(placement.worker, 0);
   EXPECT_FALSE(placement.exact);
-  EXPECT_THAT(Place(workers, {"mine", false}), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_THAT(Place(workers, {.numerics_class = 8, .may_change_class = false}),
+              StatusIs(absl::StatusCode::kUnavailable, _));
 }
 
-// Given waiting requests, or ones that the worker has not reported yet, expect them to count.
+// Given a wish for an adapter, expect the least loaded worker that holds it, of the wished digest
+// if there is one; none where nobody does, whatever the class.
+TEST(PlacementTest, KeepsToTheAdapter) {
+  std::vector<WorkerSnapshot> workers = {Ready(0), Ready(5), Ready(4)};
+  workers[1].adapters = std::make_shared<AdapterDigests>(AdapterDigests{{"a", "old"}});
+  workers[2].adapters = std::make_shared<AdapterDigests>(AdapterDigests{{"a", "new"}, {"b", ""}});
+  const auto chosen = [&](const std::string& adapter, const std::string& digest) {
+    PlacementWish wish;
+    wish.adapter = adapter;
+    wish.adapter_digest = digest;
+    const auto placement = Place(workers, wish);
+    return placement.ok() ? placement->worker : -1;
+  };
+  EXPECT_EQ(chosen("", ""), 0);
+  EXPECT_EQ(chosen("a", ""), 2);
+  EXPECT_EQ(chosen("a", "old"), 1);
+  EXPECT_EQ(chosen("b", ""), 2);
+  EXPECT_EQ(chosen("c", ""), -1);
+  EXPECT_EQ(chosen("a", "other"), -1);
+}
+
+// Given waiting requests, or ones that the worker has not reported yet, expect them to count; but
+// what ended before it was reported does not.
 TEST(PlacementTest, CountsWaitingAndUnreported) {
-  auto waiting = Ready(0), unreported = Ready(0);
+  auto waiting = Ready(0), unreported = Ready(0), ended = Ready(0);
   waiting.waiting = 5;
-  unreported.started_since_report = 4;
+  unreported.started_since_report = unreported.in_flight = 4;
+  ended.started_since_report = 9;
   EXPECT_EQ(Chosen({waiting, unreported, Ready(3)}), 2);
   EXPECT_EQ(Chosen({waiting, unreported, Ready(6)}), 1);
+  EXPECT_EQ(Chosen({waiting, unreported, ended}), 2);
 }
 
-// Given a report that has not seen our own requests, expect those to count.
-TEST(PlacementTest, OwnRequestsAreTheLeastLoad) {
-  auto own = Ready(0);
-  own.in_flight = 2;
-  EXPECT_EQ(Chosen({own, Ready(1)}), 1);
+// Given a report that does not yet hold what we started, expect that it counts all the same.
+TEST(PlacementTest, NeverCountsLessThanItStarted) {
+  auto stale = Ready(1);
+  stale.in_flight = 5;
+  EXPECT_EQ(Chosen({stale, Ready(4)}), 1);
+  EXPECT_EQ(Chosen({stale, Ready(6)}), 0);
 }
 
-// Given workers that are draining, not ready, tried before or full, expect them to be passed over.
+// Given a prompt of 2,000 tokens that one worker has, expect it there, also where that one is
+// somewhat busier; and elsewhere once what runs there costs more than computing anew.
+TEST(PlacementTest, GoesWhereThePrefixIsUntilThatIsTooBusy) {
+  const PlacementWish wish = {.prompt_tokens = 2000, .answer_tokens = 100};
+  EXPECT_EQ(Chosen({Measured(0), Measured(0, 1984)}, wish), 1);
+  EXPECT_EQ(Chosen({Measured(0), Measured(5, 1984)}, wish), 1);
+  // 2 s of computing, which cost others 2 s, against 0.2 s for each request beside it.
+  EXPECT_EQ(Chosen({Measured(0), Measured(25, 1984)}, wish), 0);
+  // Of short answers more fit.
+  EXPECT_EQ(Chosen({Measured(0), Measured(25, 1984)}, {.prompt_tokens = 2000, .answer_tokens = 10}),
+            1);
+}
+
+// Given a queue of prompts where the prefix is, expect it to be weighed against computing anew.
+TEST(PlacementTest, WeighsTheQueueAgainstTheCache) {
+  const PlacementWish wish = {.prompt_tokens = 2000};
+  WorkerSnapshot owner = Measured(0, 1984);
+  owner.prefill_tokens_waiting = 3500;
+  EXPECT_EQ(Chosen({Measured(0), owner}, wish), 1);
+  owner.prefill_tokens_waiting = 4500;
+  EXPECT_EQ(Chosen({Measured(0), owner}, wish), 0);
+  // What this router sent since the report counts as well.
+  owner.prefill_tokens_waiting = 0;
+  owner.prefill_tokens_since_report = owner.prefill_tokens_in_flight = 4500;
+  EXPECT_EQ(Chosen({Measured(0), owner}, wish), 0);
+  owner.prefill_tokens_in_flight = 100;  // The rest has been answered already.
+  EXPECT_EQ(Chosen({Measured(0), owner}, wish), 1);
+}
+
+// Given a fast and a slow worker, expect long prompts at the fast one until its queue makes up for
+// it; a worker that has measured nothing counts as the others.
+TEST(PlacementTest, KnowsFastWorkers) {
+  WorkerSnapshot fast = Measured(0), slow = Measured(0);
+  fast.prefill_tokens_per_s = 4000;
+  const PlacementWish wish = {.prompt_tokens = 4000};
+  EXPECT_EQ(Chosen({slow, fast}, wish), 1);
+  fast.prefill_tokens_waiting = 30'000;
+  EXPECT_EQ(Chosen({slow, fast}, wish), 0);
+  EXPECT_EQ(Chosen({Ready(0), slow}, wish), 0);
+}
+
+// Given small differences of what was measured, expect them not to decide: prompts go on spreading.
+TEST(PlacementTest, SmallDifferencesDoNotDecide) {
+  std::vector<WorkerSnapshot> workers = WithDigests({Measured(0), Measured(0)});
+  workers[0].prefill_tokens_per_s = 1050;
+  std::set<int> chosen;
+  for (uint64_t affinity = 0; affinity < 50; ++affinity) {
+    chosen.insert(Chosen(workers, {.prompt_tokens = 1000, .affinity = affinity}));
+  }
+  EXPECT_EQ(chosen.size(), 2u);
+}
+
+// Given workers that are not fit, expect them passed over.
 TEST(PlacementTest, PassesOverTheUnfit) {
   auto draining = Ready(0), tried = Ready(0), full = Ready(4);
   draining.draining = true;
@@ -82,6 +192,14 @@ TEST(PlacementTest, SaysWhyThereIsNone) {
               StatusIs(absl::StatusCode::kResourceExhausted, _));
   EXPECT_THAT(Place({WorkerSnapshot()}).status(), StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_THAT(Place({}).status(), StatusIs(absl::StatusCode::kUnavailable, _));
+}
+
+// Given a placement, expect that it says in numbers why.
+TEST(PlacementTest, ExplainsItself) {
+  const std::vector<WorkerSnapshot> workers = {Measured(3, 128)};
+  ASSERT_OK_AND_ASSIGN(const Placement placement, Place(workers, {.prompt_tokens = 228}));
+  EXPECT_THAT(Explain(workers[0], placement.estimate),
+              HasSubstr("cached=128 computed=100 queued=0 requests=3 first_token_ms=113.0"));
 }
 
 }  // namespace

@@ -10,8 +10,10 @@
 #include "base/status_macros.h"
 #include "model/chat_template.h"
 #include "model/detokenizer.h"
+#include "proto/request_keys.h"
 #include "router/api_error.h"
 #include "router/media_prompt.h"
+#include "router/model_name.h"
 #include "router/structured_output.h"
 
 namespace facet {
@@ -152,17 +154,10 @@ absl::StatusOr<BuiltPrompt> BuildPrompt(const ServedModel& model, const Prompt& 
   return InvalidParam(param, absl::StrCat("`", param, "`: ", built.status().message(), "."));
 }
 
-absl::Status CheckModelName(const ServedModel& model, const std::string& name) {
-  if (name.empty() || name == model.name) return absl::OkStatus();
-  const std::string message =
-      absl::StrCat("The model `", name, "` does not exist; this server has `", model.name, "`.");
-  return WithParam(absl::NotFoundError(message), "model", "model_not_found");
-}
-
 absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
                                                       const GenerationRequest& request,
                                                       const std::function<uint64_t()>& draw_seed) {
-  RETURN_IF_ERROR(CheckModelName(model, request.model));
+  ASSIGN_OR_RETURN(const std::string adapter, AdapterOfModelName(model, request.model));
   if (request.loaded_media != nullptr && request.prompt_logprobs) {
     return InvalidParam("prompt_logprobs",
                         "Log probabilities of a prompt (`prompt_logprobs`, or `echo` with "
@@ -191,12 +186,15 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
     ASSIGN_OR_RETURN(*choice.request.mutable_grammar(),
                      BuildGrammar(model, request, prompt, built.starts_in_channel));
     choice.request.set_tokens_max(tokens_max);
+    choice.request.set_adapter(adapter);
     choice.request.set_deadline_ms(request.deadline_ms);
     choice.request.set_request_id(request.request_id);
     if (request.loaded_media != nullptr) {
       AddMedia(*request.loaded_media, built.media_places, choice.request);
       choice.media = request.loaded_media;
     }
+    choice.page_keys = std::make_shared<const std::vector<PageKey>>(
+        RequestPageKeys(choice.request, static_cast<int>(model.page_tokens)));
     for (int i = 0; i < request.choices_per_prompt; ++i) {
       choice.request.mutable_sampling()->set_sample_index(i);
       choices.push_back(choice);

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/page_key.h"
 #include "proto/worker.pb.h"
 #include "router/loaded_media.h"
 #include "router/request.h"
@@ -21,6 +22,8 @@ struct BuiltChoice {
   bool starts_in_channel = false;            // The prompt ended inside a thought.
   std::string echo;                          // What the answer begins with.
   std::shared_ptr<const LoadedMedia> media;  // What request.media names; null: nothing.
+  // RequestPageKeys of `request`; shared by all answers to one prompt.
+  std::shared_ptr<const std::vector<PageKey>> page_keys;
 };
 
 // Text to ids: the chat template where there is one, then the tokenizer.
@@ -33,12 +36,9 @@ struct BuiltPrompt {
 absl::StatusOr<BuiltPrompt> BuildPrompt(const ServedModel& model, const Prompt& prompt,
                                         const LoadedMedia* media, bool add_special = true);
 
-// NOT_FOUND if the request is for another model than the one that is served.
-absl::Status CheckModelName(const ServedModel& model, const std::string& name);
-
 // The answers of a request, prompt by prompt, `choices_per_prompt` for each. `draw_seed` is called
 // once if the client gave no seed. Errors are InvalidParam: an id outside the vocabulary, more
-// tokens than the context holds.
+// tokens than the context holds; or NOT_FOUND for another model than `model`.
 absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
                                                       const GenerationRequest& request,
                                                       const std::function<uint64_t()>& draw_seed);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "proto/request_keys.h"
 
 namespace facet {
 namespace {
@@ -30,27 +31,30 @@ bool MayGoElsewhere(const absl::Status& status) {
 
 }  // namespace
 
-Relay::Relay(WorkerPool& pool, v1::GenerateRequest request,
-             std::shared_ptr<const LoadedMedia> media, OutputText text, std::function<void()> wake,
+Relay::Relay(WorkerPool& pool, BuiltChoice choice, OutputText text, std::function<void()> wake,
              RouterMetrics& metrics, const Options& options)
     : pool_(pool),
-      request_(std::move(request)),
+      request_(std::move(choice.request)),
       deadline_ms_(request_.deadline_ms()),
-      media_(std::move(media)),
+      media_(std::move(choice.media)),
+      keys_(std::move(choice.page_keys)),
       text_(std::move(text)),
       wake_(std::move(wake)),
       metrics_(metrics),
-      options_(options) {
-  wish_.may_change_class = pool_.failover().may_change_class;
-}
+      options_(options) {}
 
 absl::Status Relay::Start() { return Place(); }
 
 absl::Status Relay::Place() {
   // A new mailbox, so that nothing of an earlier try is read.
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
-  ASSIGN_OR_RETURN(stream_, pool_.Start(request_, media_, wish_, tried_, mailbox_));
+  keys_ = pool_.KeysWithAdapter(request_, std::move(keys_));
+  ASSIGN_OR_RETURN(
+      stream_,
+      pool_.Start(request_, {numerics_class_, adapter_digest_, tried_, media_, keys_}, mailbox_));
   tried_.insert(stream_->worker_index);
+  worker_ = stream_->address;
+  why_ = stream_->why;
   return absl::OkStatus();
 }
 
@@ -107,7 +111,9 @@ void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
   ++generated_tokens_;
   request_.add_resume_from(id);
   request_.clear_prompt_logprobs();  // They came with the first token.
-  wish_.numerics_class = stream_->numerics_class;
+  numerics_class_ = stream_->numerics_class;
+  adapter_digest_ = request_.adapter_digest();
+  stream_->expected.Reset();
   tried_.clear();
   losses_ = refusals_ = 0;
   lost_at_.reset();
@@ -120,6 +126,7 @@ void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
 void Relay::End(v1::FinishReason reason, RelayDelta& delta) {
   done_ = true;
   delta.finish_reason = reason;
+  pool_.CountAnswer(generated_tokens_);
 }
 
 absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelta& delta) {
@@ -148,6 +155,10 @@ absl::Status Relay::GoOn(RelayDelta& delta) {
       return absl::OkStatus();
     }
     request_.set_deadline_ms(static_cast<uint32_t>(left.count()));
+  }
+  if (generated_tokens_ > 0) {
+    keys_ = std::make_shared<const std::vector<PageKey>>(
+        RequestPageKeys(request_, static_cast<int>(pool_.model()->page_tokens)));
   }
   if (!Place().ok()) {
     // One that nobody has begun to answer is refused rather than kept waiting.

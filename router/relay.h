@@ -45,10 +45,8 @@ class Relay {
   };
 
   // `wake` is called from any thread when Take has something new. `pool` must outlive the relay.
-  // `media`: the bytes of request.media, or null; shared with the other answers of the request.
-  Relay(WorkerPool& pool, v1::GenerateRequest request, std::shared_ptr<const LoadedMedia> media,
-        OutputText text, std::function<void()> wake, RouterMetrics& metrics,
-        const Options& options);
+  Relay(WorkerPool& pool, BuiltChoice choice, OutputText text, std::function<void()> wake,
+        RouterMetrics& metrics, const Options& options);
   ~Relay() { Cancel(); }
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
@@ -67,6 +65,9 @@ class Relay {
   int generated_tokens() const { return generated_tokens_; }  // As usage counts: to the cut.
   int prompt_tokens() const { return request_.prompt_tokens_size(); }
   const v1::GenerateRequest& request() const { return request_; }
+  // The worker that it was placed at last, and why there.
+  const std::string& worker() const { return worker_; }
+  const std::string& why() const { return why_; }
   int reasoning_tokens() const { return text_.reasoning_tokens(); }
   const std::string& stop_string() const { return text_.stop_string(); }
   int tool_call_count() const { return text_.tool_call_count(); }
@@ -90,7 +91,8 @@ class Relay {
   v1::GenerateRequest request_;  // resume_from grows with what came.
   const uint32_t deadline_ms_;   // From `started_`; 0: none.
   const Clock::time_point started_ = Clock::now();
-  const std::shared_ptr<const LoadedMedia> media_;
+  const std::shared_ptr<const LoadedMedia> media_;  // Of request_.media, or null.
+  SharedPageKeys keys_;                             // Of request_.
   OutputText text_;
   const std::function<void()> wake_;
   RouterMetrics& metrics_;
@@ -98,7 +100,10 @@ class Relay {
 
   std::shared_ptr<Mailbox> mailbox_;  // Shared with the worker client.
   std::optional<WorkerPool::Stream> stream_;
-  PlacementWish wish_;
+  std::string worker_, why_;
+  // Of the worker that gave the last token, and of its adapter.
+  uint64_t numerics_class_ = 0;
+  std::string adapter_digest_;
   absl::flat_hash_set<int> tried_;  // Since the last token.
   int losses_ = 0, refusals_ = 0;   // Since the last token.
   // Why, and since when it has had no token, while it has lost its worker.

@@ -111,7 +111,7 @@ class ResponsesForm final : public AnswerForm {
                           {"status", status},
                           {"error", nullptr},
                           {"incomplete_details", nullptr},
-                          {"model", JsonText(generation_.model().name)},
+                          {"model", JsonText(generation_.model_name())},
                           {"output", std::move(output)},
                           {"usage", nullptr}};
     for (const auto& [key, value] : echo_) response[key] = value;

@@ -40,6 +40,9 @@ absl::Status Check(const RouterOptions& options) {
   if (options.media.threads < 1) {
     return absl::InvalidArgumentError("--media_threads must be at least 1");
   }
+  if (options.index_pages_max < 1 || options.index_pages_max > int64_t{1} << 30) {
+    return absl::InvalidArgumentError("--index_pages_max must be in [1, 2^30]");
+  }
   return absl::OkStatus();
 }
 
@@ -63,6 +66,7 @@ class RouterImpl final : public Router {
 
   ~RouterImpl() override {
     Stop(0);
+    keeper_.reset();
     pool_.reset();
     work_.reset();
     for (std::thread& thread : threads_) thread.join();
@@ -71,9 +75,10 @@ class RouterImpl final : public Router {
 
   absl::Status Start(RouterOptions options) {
     pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker,
-                                         options.failover, metrics_);
+                                         options.failover, options.index_pages_max, metrics_);
+    keeper_ = std::make_unique<AdapterKeeper>(pool_.get(), options.adapters);
     RETURN_IF_ERROR(StartGrpc(options));
-    api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, options.api);
+    api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, *keeper_, options.api);
     options.http.error_body = [](int status, absl::string_view message) {
       return ErrorBody(status, message);
     };
@@ -127,6 +132,7 @@ class RouterImpl final : public Router {
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::vector<std::thread> threads_;
   std::unique_ptr<WorkerPool> pool_;
+  std::unique_ptr<AdapterKeeper> keeper_;
   std::unique_ptr<GrpcService> grpc_service_;
   int grpc_port_ = 0;
   std::unique_ptr<grpc::Server> grpc_;

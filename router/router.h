@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "router/adapter_keeper.h"
 #include "router/http_api.h"
 #include "router/http_server.h"
 #include "router/media_loader.h"
@@ -21,7 +22,9 @@ struct RouterOptions {
   HttpApiOptions api;
   WorkerClientOptions worker;
   FailoverOptions failover;
+  int64_t index_pages_max = 1 << 20;  // Distinct cached pages that placement knows of.
   MediaLoaderOptions media;
+  AdapterKeeperOptions adapters;
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;
 };

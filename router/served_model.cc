@@ -11,6 +11,8 @@
 namespace facet {
 namespace {
 
+constexpr int64_t kWindowTokensMax = 1 << 20;
+
 absl::Status ReadSamplingDefaults(const Metadata& metadata, ServedModel& model) {
   if (metadata.Has("general.sampling.temp")) {
     ASSIGN_OR_RETURN(const double value, metadata.GetFloat("general.sampling.temp"));
@@ -47,6 +49,16 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   if (checker.ok()) model->grammar_checker = *std::move(checker);
   model->context_tokens_max = description.context_tokens_max();
   model->page_tokens = description.page_tokens();
+  if (header.metadata.Has("gemma4.attention.sliding_window")) {
+    ASSIGN_OR_RETURN(const int64_t window,
+                     header.metadata.GetInt("gemma4.attention.sliding_window"));
+    if (window < 1 || window > kWindowTokensMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("gemma4.attention.sliding_window is ", window));
+    }
+    model->window_tokens = static_cast<uint32_t>(window);
+  }
+  if (model->page_tokens == 0) return absl::InvalidArgumentError("page_tokens is 0");
   model->media = description.media();
   RETURN_IF_ERROR(ReadSamplingDefaults(header.metadata, *model));
   return model;

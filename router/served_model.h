@@ -24,6 +24,7 @@ struct ServedModel {
   std::unique_ptr<GrammarChecker> grammar_checker;  // Null in a build without grammars.
   uint32_t context_tokens_max = 0;
   uint32_t page_tokens = 0;
+  uint32_t window_tokens = 1024;  // Of the sliding layers.
   v1::MediaSupport media;  // What may stand in a prompt beside text.
   // From the model's general.sampling.*, else Gemma's own.
   float temperature = 1.0f;

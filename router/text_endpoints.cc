@@ -19,21 +19,12 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 
-// The served model, if it is the one of this name.
-absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(const WorkerPool& pool,
-                                                             const std::string& name) {
-  std::shared_ptr<const ServedModel> model = pool.model();
-  if (model == nullptr) return absl::UnavailableError("No worker is ready; try again later.");
-  RETURN_IF_ERROR(CheckModelName(*model, name));
-  return model;
-}
-
 asio::awaitable<absl::StatusOr<BuiltPrompt>> Build(const WorkerPool& pool, MediaLoader& loader,
                                                    absl::StatusOr<TokenizeRequest>& request,
                                                    ClientLeft client_left) {
   if (!request.ok()) co_return request.status();
   GenerationRequest& generation = request->generation;
-  const auto model = FindModel(pool, generation.model);
+  const auto model = pool.FindModel(generation.model);
   if (!model.ok()) co_return model.status();
   const absl::Status loaded = co_await loader.Load(generation, *model, std::move(client_left));
   if (!loaded.ok()) co_return request->names.Rename(loaded);
@@ -76,7 +67,7 @@ asio::awaitable<absl::StatusOr<json::value>> CountTokens(const WorkerPool& pool,
 
 absl::StatusOr<json::value> Detokenize(const WorkerPool& pool, absl::string_view body) {
   ASSIGN_OR_RETURN(const DetokenizeRequest request, ParseDetokenizeRequest(body));
-  ASSIGN_OR_RETURN(const auto model, FindModel(pool, request.model));
+  ASSIGN_OR_RETURN(const auto model, pool.FindModel(request.model));
   Detokenizer detokenizer(model->vocabulary, /*skip_special=*/false);
   std::string text;
   for (const int id : request.tokens) {
@@ -92,7 +83,7 @@ absl::StatusOr<json::value> Detokenize(const WorkerPool& pool, absl::string_view
 }
 
 absl::StatusOr<json::value> TokenizerInfo(const WorkerPool& pool) {
-  ASSIGN_OR_RETURN(const auto model, FindModel(pool, /*name=*/""));
+  ASSIGN_OR_RETURN(const auto model, pool.FindModel(/*name=*/""));
   const Vocabulary& vocabulary = *model->vocabulary;
   const auto piece = [&](const std::optional<int>& id) -> json::value {
     return id ? json::value(JsonText(vocabulary.piece(*id))) : nullptr;

@@ -1,6 +1,7 @@
 #include "router/worker_client.h"
 
 #include <grpcpp/grpcpp.h>
+#include <openssl/sha.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -8,7 +9,9 @@
 #include <chrono>
 #include <deque>
 #include <utility>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -24,6 +27,18 @@ namespace {
 constexpr int kMessageBytesMax = 64 << 20;
 // As proto/worker.proto says of MediaChunk.
 constexpr size_t kMediaChunkBytesMax = 1 << 20;
+
+// Events that are applied under one lock of the client.
+constexpr size_t kEventsAtOnce = 1024;
+
+// Equal in all routers: the first 8 bytes of a SHA-256. Never 0.
+uint64_t NumberOf(const std::string& text) {
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  uint64_t number = 0;
+  for (int i = 0; i < 8; ++i) number = number << 8 | digest[i];
+  return std::max<uint64_t>(1, number);
+}
 
 absl::Status ToAbsl(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
@@ -88,7 +103,8 @@ class SessionCall final : public grpc::ClientBidiReactor<v1::SessionRequest, v1:
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;           // The hold was removed.
 };
 
-// One Watch call; owned as SessionCall is.
+// One Watch call; owned as SessionCall is. Begins anew, beside the session, where its news have a
+// gap: then all pages are told again.
 class WatchCall final : public grpc::ClientReadReactor<v1::WatchReply>,
                         public std::enable_shared_from_this<WatchCall> {
  public:
@@ -111,6 +127,8 @@ class WatchCall final : public grpc::ClientReadReactor<v1::WatchReply>,
   grpc::ClientContext context_;
   v1::WatchRequest request_;
   v1::WatchReply reply_;
+  uint64_t sequence_ = 0;            // Of the last message.
+  absl::Status fault_;               // Why it was ended here.
   std::shared_ptr<WatchCall> self_;  // Until OnDone.
 };
 
@@ -121,14 +139,35 @@ struct DescribeCall {
   v1::DescribeReply reply;
 };
 
+// One LoadAdapter or UnloadAdapter call; the client's until it is done.
+struct AdapterCall {
+  grpc::ClientContext context;
+  v1::LoadAdapterRequest load;
+  v1::LoadAdapterReply loaded;
+  v1::UnloadAdapterRequest unload;
+  v1::UnloadAdapterReply unloaded;
+  WorkerClient::Done done;
+};
+
+// The same adapters as `load` has.
+bool SameAdapters(const AdapterDigests* known, const v1::Load& load) {
+  if (known == nullptr) return load.adapters().empty();
+  if (static_cast<int>(known->size()) != load.adapters_size()) return false;
+  return absl::c_all_of(load.adapters(), [&](const v1::AdapterInfo& info) {
+    const auto found = known->find(info.name());
+    return found != known->end() && found->second == info.digest();
+  });
+}
+
 class Client final : public WorkerClient {
  public:
   Client(boost::asio::io_context& context, std::string address, WorkerClientOptions options,
-         Accept accept, RouterMetrics& metrics)
+         Listeners listeners, RouterMetrics& metrics)
       : context_(context),
         address_(std::move(address)),
+        address_digest_(NumberOf(address_)),
         options_(options),
-        accept_(std::move(accept)),
+        listeners_(std::move(listeners)),
         metrics_(metrics),
         up_(metrics.worker_up.Add({{"worker", address_}})),
         retry_timer_(context) {
@@ -167,27 +206,38 @@ class Client final : public WorkerClient {
   }
 
   WorkerSnapshot Snapshot() const override;
-  absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request,
+  absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request, uint32_t prefill_tokens,
                                  std::shared_ptr<const LoadedMedia> media,
                                  std::shared_ptr<Mailbox> mailbox) override;
   void Cancel(uint64_t stream_id) override;
+  void LoadAdapter(const std::string& name, const std::string& path, Done done) override;
+  void UnloadAdapter(const std::string& name, Done done) override;
 
   // Begins a try to connect.
   void Try();
 
   // From the calls, on gRPC's threads.
   void OnOutputs(uint64_t attempt, v1::SessionReply& reply);
-  void OnLoad(uint64_t attempt, const v1::Load& load);
+  // `first`: of a Watch; what was told before no longer counts.
+  void OnLoad(uint64_t attempt, const v1::Load& load, bool first);
+  void OnPages(uint64_t attempt, absl::Span<const PageEvent> events);
   void OnCallDone(uint64_t attempt, const absl::Status& status);
+  // DATA_LOSS or ABORTED: only its news are lost.
+  void OnWatchDone(uint64_t attempt, const absl::Status& status);
 
  private:
   void OnDescribed(uint64_t attempt, const absl::Status& status);
   // On the context's thread: building a vocabulary takes too long for one of gRPC's.
   void Judge(uint64_t attempt, const v1::DescribeReply& description);
+  // A call that was begun; null if the worker is not ready, which `done` then hears.
+  AdapterCall* NewAdapterCall(Done done, uint64_t* id) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnAdapterCallDone(uint64_t id, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
   void SendMedia(const v1::SessionReply::NeedMedia& need) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the current try and plans the next.
   void Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min = 0)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginWatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetPages() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndCalls() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FailStreams(const absl::Status& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RetryAfter(int ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -204,8 +254,9 @@ class Client final : public WorkerClient {
 
   boost::asio::io_context& context_;
   const std::string address_;
+  const uint64_t address_digest_;
   const WorkerClientOptions options_;
-  const Accept accept_;
+  const Listeners listeners_;
   RouterMetrics& metrics_;
   prometheus::Gauge& up_;
   std::unique_ptr<v1::Worker::Stub> stub_;
@@ -226,17 +277,41 @@ class Client final : public WorkerClient {
   std::unique_ptr<DescribeCall> describe_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<SessionCall> session_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<WatchCall> watch_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, std::unique_ptr<AdapterCall>> adapter_calls_
+      ABSL_GUARDED_BY(mutex_);
+  uint64_t next_adapter_call_ ABSL_GUARDED_BY(mutex_) = 1;
 
   uint32_t capacity_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::string numerics_class_ ABSL_GUARDED_BY(mutex_);
+  uint64_t numerics_class_ ABSL_GUARDED_BY(mutex_) = 0;
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
-  uint32_t started_since_report_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<const AdapterDigests> adapters_ ABSL_GUARDED_BY(mutex_);  // Shared by snapshots.
+  std::chrono::steady_clock::time_point watch_begun_ ABSL_GUARDED_BY(mutex_);
+  bool pages_told_ ABSL_GUARDED_BY(mutex_) = false;
+  // What was started since the last report, and between it and the one before: that one may have
+  // been written before it saw the end of these.
+  struct Started {
+    uint32_t requests = 0;
+    uint64_t tokens = 0;
+  };
+  Started since_report_ ABSL_GUARDED_BY(mutex_), before_report_ ABSL_GUARDED_BY(mutex_);
+  uint64_t prefill_tokens_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mutex_) = 1;
   struct Stream {
+    uint32_t prefill_tokens = 0;               // 0 once the answer has begun.
     std::shared_ptr<Mailbox> mailbox;          // Shared with the relay.
     std::shared_ptr<const LoadedMedia> media;  // Shared with the relays; null: none.
   };
-  absl::flat_hash_map<uint64_t, Stream> streams_ ABSL_GUARDED_BY(mutex_);
+  using StreamMap = absl::flat_hash_map<uint64_t, Stream>;
+  StreamMap streams_ ABSL_GUARDED_BY(mutex_);
+
+  // Its prompt needs no computing any more.
+  void PromptDone(Stream& stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    prefill_tokens_in_flight_ -= std::exchange(stream.prefill_tokens, 0);
+  }
+  void Erase(StreamMap::iterator stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    PromptDone(stream->second);
+    streams_.erase(stream);
+  }
 };
 
 // ---------------------------------------------------------------- the three calls
@@ -328,17 +403,26 @@ void SessionCall::OnDone(const grpc::Status& status) {
 
 void WatchCall::OnReadDone(bool ok) {
   if (!ok) return;
-  // Each message is the whole load, so a gap in the sequence costs nothing.
-  client_.OnLoad(attempt_, reply_.load());
+  const bool first = sequence_ == 0;
+  absl::StatusOr<std::vector<PageEvent>> events = ParsePageEvents(reply_.page_events());
+  if (!events.ok()) {
+    fault_ = events.status();
+  } else if (reply_.sequence() != ++sequence_) {
+    fault_ = absl::DataLossError(
+        absl::StrCat("after news ", sequence_ - 1, " came ", reply_.sequence()));
+  }
+  if (!fault_.ok()) return context_.TryCancel();
+  client_.OnLoad(attempt_, reply_.load(), first);
+  client_.OnPages(attempt_, *events);
   StartRead(&reply_);
 }
 
 void WatchCall::OnDone(const grpc::Status& status) {
   Client& client = client_;
   const uint64_t attempt = attempt_;
-  const absl::Status reason = ToAbsl(status);
+  const absl::Status reason = fault_.ok() ? ToAbsl(status) : fault_;
   self_.reset();
-  client.OnCallDone(attempt, reason);
+  client.OnWatchDone(attempt, reason);
 }
 
 // ---------------------------------------------------------------------- requests
@@ -347,18 +431,26 @@ WorkerSnapshot Client::Snapshot() const {
   absl::MutexLock lock(&mutex_);
   WorkerSnapshot snapshot;
   snapshot.address = address_;
+  snapshot.address_digest = address_digest_;
   snapshot.ready = ready_;
   snapshot.draining = load_.draining();
   snapshot.running = load_.running_requests();
   snapshot.waiting = load_.waiting_requests();
-  snapshot.started_since_report = started_since_report_;
+  snapshot.prefill_tokens_waiting = load_.prefill_tokens_waiting();
+  snapshot.started_since_report = since_report_.requests + before_report_.requests;
   snapshot.in_flight = static_cast<uint32_t>(streams_.size());
+  snapshot.prefill_tokens_since_report = since_report_.tokens + before_report_.tokens;
+  snapshot.prefill_tokens_in_flight = prefill_tokens_in_flight_;
+  snapshot.prefill_tokens_per_s = load_.prefill_tokens_per_s();
+  snapshot.decode_step_s = load_.decode_step_s();
+  snapshot.decode_row_s = load_.decode_row_s();
   snapshot.capacity = capacity_;
   snapshot.numerics_class = numerics_class_;
+  snapshot.adapters = adapters_;
   return snapshot;
 }
 
-absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
+absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request, uint32_t prefill_tokens,
                                        std::shared_ptr<const LoadedMedia> media,
                                        std::shared_ptr<Mailbox> mailbox) {
   absl::MutexLock lock(&mutex_);
@@ -370,14 +462,19 @@ absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
   if (!session_->Write(std::move(message), options_.outbox_messages_max)) {
     return absl::ResourceExhaustedError(absl::StrCat("Worker ", address_, " does not keep up."));
   }
-  streams_.emplace(id, Stream{std::move(mailbox), std::move(media)});
-  ++started_since_report_;
+  streams_.emplace(id, Stream{prefill_tokens, std::move(mailbox), std::move(media)});
+  ++since_report_.requests;
+  since_report_.tokens += prefill_tokens;
+  prefill_tokens_in_flight_ += prefill_tokens;
   return id;
 }
 
 void Client::Cancel(uint64_t stream_id) {
   absl::MutexLock lock(&mutex_);
-  if (streams_.erase(stream_id) == 0 || session_ == nullptr) return;
+  const auto stream = streams_.find(stream_id);
+  if (stream == streams_.end()) return;
+  Erase(stream);
+  if (session_ == nullptr) return;
   session_->DropMedia(stream_id);
   v1::SessionRequest message;
   message.mutable_cancel()->set_stream_id(stream_id);
@@ -393,9 +490,10 @@ void Client::OnOutputs(uint64_t attempt, v1::SessionReply& reply) {
     const auto stream = streams_.find(output.stream_id());
     if (stream == streams_.end()) continue;  // Cancelled meanwhile.
     const bool last = output.reply().finish_reason() != v1::FINISH_REASON_UNSPECIFIED;
+    if (output.reply().tokens_size() > 0) PromptDone(stream->second);
     const bool fits = stream->second.mailbox->Put(std::move(*output.mutable_reply()));
     if (last || !fits) {
-      streams_.erase(stream);
+      Erase(stream);
       session_->DropMedia(output.stream_id());
     }
     if (!last && !fits) {
@@ -419,17 +517,90 @@ void Client::SendMedia(const v1::SessionReply::NeedMedia& need) {
   }
 }
 
-void Client::OnLoad(uint64_t attempt, const v1::Load& load) {
+void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_ || !active_) return;
   load_ = load;
-  started_since_report_ = 0;
+  before_report_ = std::exchange(since_report_, Started());
+  if (first) ForgetPages();
+  if (!SameAdapters(adapters_.get(), load)) {
+    auto adapters = std::make_shared<AdapterDigests>();
+    for (const v1::AdapterInfo& info : load.adapters()) (*adapters)[info.name()] = info.digest();
+    adapters_ = std::move(adapters);
+  }
   if (ready_) return;
   ready_ = true;
   backoff_ms_ = 0;
   logged_.clear();
   up_.Set(1);
   LogInfo("worker ready", {{"worker", address_}});
+}
+
+void Client::OnPages(uint64_t attempt, absl::Span<const PageEvent> events) {
+  for (size_t begin = 0; begin < events.size(); begin += kEventsAtOnce) {
+    absl::MutexLock lock(&mutex_);
+    if (attempt != attempt_ || !active_) return;
+    pages_told_ = true;
+    listeners_.on_pages(events.subspan(begin, kEventsAtOnce));
+  }
+}
+
+void Client::ForgetPages() {
+  if (std::exchange(pages_told_, false)) listeners_.on_pages_gone();
+}
+
+// ---------------------------------------------------------------------- adapters
+
+void Client::LoadAdapter(const std::string& name, const std::string& path, Done done) {
+  uint64_t id;
+  AdapterCall* const call = NewAdapterCall(std::move(done), &id);
+  if (call == nullptr) return;
+  call->load.set_name(name);
+  call->load.set_path(path);
+  stub_->async()->LoadAdapter(
+      &call->context, &call->load, &call->loaded,
+      [this, id](const grpc::Status& status) { OnAdapterCallDone(id, ToAbsl(status)); });
+}
+
+void Client::UnloadAdapter(const std::string& name, Done done) {
+  uint64_t id;
+  AdapterCall* const call = NewAdapterCall(std::move(done), &id);
+  if (call == nullptr) return;
+  call->unload.set_name(name);
+  stub_->async()->UnloadAdapter(
+      &call->context, &call->unload, &call->unloaded,
+      [this, id](const grpc::Status& status) { OnAdapterCallDone(id, ToAbsl(status)); });
+}
+
+AdapterCall* Client::NewAdapterCall(Done done, uint64_t* id) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ready_ && !stopping_) {
+      *id = next_adapter_call_++;
+      auto& call = adapter_calls_[*id] = std::make_unique<AdapterCall>();
+      call->context.set_deadline(std::chrono::system_clock::now() +
+                                 std::chrono::milliseconds(options_.adapter_timeout_ms));
+      call->done = std::move(done);
+      ++calls_;
+      return call.get();
+    }
+  }
+  done(absl::UnavailableError(absl::StrCat("Worker ", address_, " is not ready.")));
+  return nullptr;
+}
+
+// The call is gone before the client hears that it is done; see SessionCall::OnDone.
+void Client::OnAdapterCallDone(uint64_t id, const absl::Status& status) {
+  Done done;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = adapter_calls_.find(id);
+    done = std::move(found->second->done);
+    adapter_calls_.erase(found);
+  }
+  done(status);
+  absl::MutexLock lock(&mutex_);
+  --calls_;
 }
 
 // -------------------------------------------------------------------- connecting
@@ -460,7 +631,7 @@ void Client::OnDescribed(uint64_t attempt, const absl::Status& status) {
 }
 
 void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
-  const absl::Status accepted = accept_(description);
+  const absl::Status accepted = listeners_.accept(description);
   absl::MutexLock lock(&mutex_);
   if (stopping_ || attempt != attempt_) return;
   if (!accepted.ok()) {
@@ -469,11 +640,17 @@ void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
     return Lose(attempt, accepted, options_.refused_backoff_ms);
   }
   capacity_ = description.running_requests_max() + description.waiting_requests_max();
-  numerics_class_ = description.numerics_class();
+  numerics_class_ = NumberOf(description.numerics_class());
   session_ = std::make_shared<SessionCall>(*this, attempt);
-  watch_ = std::make_shared<WatchCall>(*this, attempt);
-  calls_ += 2;
+  ++calls_;
   session_->Begin(*stub_);
+  BeginWatch();
+}
+
+void Client::BeginWatch() {
+  watch_ = std::make_shared<WatchCall>(*this, attempt_);
+  watch_begun_ = std::chrono::steady_clock::now();
+  ++calls_;
   watch_->Begin(*stub_);
 }
 
@@ -481,6 +658,24 @@ void Client::OnCallDone(uint64_t attempt, const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
   --calls_;
   Lose(attempt, status.ok() ? absl::UnavailableError("the worker ended the session") : status);
+}
+
+void Client::OnWatchDone(uint64_t attempt, const absl::Status& status) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const bool current = attempt == attempt_ && active_ && !stopping_;
+    const bool only_news = absl::IsDataLoss(status) || absl::IsAborted(status);
+    const auto lasted = std::chrono::steady_clock::now() - watch_begun_;
+    if (current && only_news && ready_ &&
+        lasted >= std::chrono::milliseconds(options_.watch_again_ms_min)) {
+      metrics_.watch_gaps.Add({{"worker", address_}}).Increment();
+      LogInfo("a worker's news had a gap",
+              {{"worker", address_}, {"reason", absl::string_view(status.message())}});
+      --calls_;
+      return BeginWatch();
+    }
+  }
+  OnCallDone(attempt, status);
 }
 
 void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min) {
@@ -500,7 +695,9 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
   ready_ = false;
   up_.Set(0);
   load_.Clear();
-  started_since_report_ = 0;
+  since_report_ = before_report_ = Started();
+  ForgetPages();
+  adapters_ = nullptr;
   FailStreams(absl::UnavailableError("The worker of this request was lost; try again."));
   backoff_ms_ = std::clamp(backoff_ms_ * 2, options_.backoff_ms_min, options_.backoff_ms_max);
   RetryAfter(std::max(backoff_ms_, wait_ms_min));
@@ -510,6 +707,7 @@ void Client::EndCalls() {
   if (describe_ != nullptr) describe_->context.TryCancel();
   if (session_ != nullptr) session_->End();
   if (watch_ != nullptr) watch_->End();
+  for (const auto& [id, call] : adapter_calls_) call->context.TryCancel();
   session_ = nullptr;
   watch_ = nullptr;
 }
@@ -517,6 +715,7 @@ void Client::EndCalls() {
 void Client::FailStreams(const absl::Status& reason) {
   for (auto& [id, stream] : streams_) stream.mailbox->PutLost(reason);
   streams_.clear();
+  prefill_tokens_in_flight_ = 0;
 }
 
 void Client::RetryAfter(int ms) {
@@ -533,10 +732,10 @@ void Client::RetryAfter(int ms) {
 
 std::unique_ptr<WorkerClient> WorkerClient::Connect(boost::asio::io_context& context,
                                                     std::string address,
-                                                    WorkerClientOptions options, Accept accept,
-                                                    RouterMetrics& metrics) {
+                                                    WorkerClientOptions options,
+                                                    Listeners listeners, RouterMetrics& metrics) {
   auto client =
-      std::make_unique<Client>(context, std::move(address), options, std::move(accept), metrics);
+      std::make_unique<Client>(context, std::move(address), options, std::move(listeners), metrics);
   client->Try();
   return client;
 }

@@ -1,28 +1,52 @@
 #include "router/worker_pool.h"
 
+#include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "proto/request_keys.h"
+#include "router/model_name.h"
 
 namespace facet {
+namespace {
+
+constexpr double kAnswerSmoothing = 0.02;  // Weight of the newest in the average of answers.
+
+}  // namespace
 
 WorkerPool::WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
                        const WorkerClientOptions& options, const FailoverOptions& failover,
-                       RouterMetrics& metrics)
-    : failover_(failover) {
+                       int64_t pages_max, RouterMetrics& metrics)
+    : failover_(failover), metrics_(metrics), directory_(pages_max) {
   for (const std::string& address : addresses) {
-    workers_.push_back(WorkerClient::Connect(
-        context, address, options,
-        [this](const v1::DescribeReply& description) { return Accept(description); }, metrics));
+    const int index = static_cast<int>(workers_.size());
+    WorkerClient::Listeners listeners;
+    listeners.accept = [this](const v1::DescribeReply& description) { return Accept(description); };
+    listeners.on_pages = [this, index](absl::Span<const PageEvent> events) {
+      directory_.Apply(index, events);
+    };
+    listeners.on_pages_gone = [this, index] { directory_.RemoveWorker(index); };
+    workers_.push_back(
+        WorkerClient::Connect(context, address, options, std::move(listeners), metrics));
   }
 }
 
 std::shared_ptr<const ServedModel> WorkerPool::model() const {
   absl::MutexLock lock(&mutex_);
   return model_;
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> WorkerPool::FindModel(
+    const std::string& name) const {
+  std::shared_ptr<const ServedModel> found = model();
+  if (found == nullptr) return absl::UnavailableError("No worker is ready; try again later.");
+  ASSIGN_OR_RETURN(const std::string adapter, AdapterOfModelName(*found, name));
+  if (!adapter.empty() && !KnowsAdapter(adapter)) return ModelNotFound(*found, name);
+  return found;
 }
 
 std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
@@ -32,30 +56,124 @@ std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
   return snapshots;
 }
 
+std::vector<std::string> WorkerPool::HeldAdapters() const {
+  std::set<std::string> names;
+  for (const WorkerSnapshot& worker : Snapshots()) {
+    if (!worker.ready || worker.adapters == nullptr) continue;
+    for (const auto& [name, digest] : *worker.adapters) names.insert(name);
+  }
+  return {names.begin(), names.end()};
+}
+
+bool WorkerPool::KnowsAdapter(const std::string& name) const {
+  for (const auto& worker : workers_) {
+    const WorkerSnapshot snapshot = worker->Snapshot();
+    if (snapshot.ready && FindAdapter(snapshot, name) != nullptr) return true;
+  }
+  absl::MutexLock lock(&mutex_);
+  return wanted_adapters_.count(name) > 0;
+}
+
+void WorkerPool::SetWantedAdapters(std::set<std::string> names) {
+  absl::MutexLock lock(&mutex_);
+  wanted_adapters_ = std::move(names);
+}
+
 bool WorkerPool::ready() const {
   const std::vector<WorkerSnapshot> snapshots = Snapshots();
   return !absl::IsUnavailable(Place(snapshots).status());
 }
 
-absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
-                                                     std::shared_ptr<const LoadedMedia> media,
-                                                     const PlacementWish& wish,
-                                                     const absl::flat_hash_set<int>& tried,
+SharedPageKeys WorkerPool::KeysWithAdapter(v1::GenerateRequest& request,
+                                           SharedPageKeys keys) const {
+  if (request.adapter().empty() || !request.adapter_digest().empty()) return keys;
+  for (const WorkerSnapshot& worker : Snapshots()) {
+    const std::string* digest = worker.ready ? FindAdapter(worker, request.adapter()) : nullptr;
+    if (digest == nullptr) continue;
+    request.set_adapter_digest(*digest);
+    return std::make_shared<const std::vector<PageKey>>(RequestPageKeys(request, page_tokens_));
+  }
+  return keys;
+}
+
+PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
+                                 const SharedPageKeys& keys) const {
+  const int resumed = request.resume_from_size();
+  PlacementWish wish;
+  wish.may_change_class = failover_.may_change_class;
+  wish.adapter = request.adapter();
+  wish.prompt_tokens = static_cast<uint32_t>(request.prompt_tokens_size() + resumed);
+  wish.answer_tokens =
+      std::min<double>(answer_tokens_, static_cast<double>(request.tokens_max()) - resumed);
+  wish.affinity = request.sampling().seed();
+  if (!keys->empty()) {
+    // The whole prompt, as far as it fills pages: prompts with a common beginning spread too.
+    std::memcpy(&wish.affinity, keys->back().data(), sizeof(wish.affinity));
+  }
+  return wish;
+}
+
+void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
+                        std::vector<WorkerSnapshot>& workers) const {
+  if (keys->empty() || request.has_prompt_logprobs()) return;
+  const int page_tokens = page_tokens_;
+  const int tokens = request.prompt_tokens_size() + request.resume_from_size();
+  const size_t pages = (tokens - 1) / page_tokens;  // A worker computes at least the last token.
+  thread_local std::vector<int> usable_pages;
+  usable_pages.resize(workers.size());
+  directory_.Lookup(absl::MakeSpan(*keys).subspan(0, pages), absl::MakeSpan(usable_pages));
+  for (size_t i = 0; i < workers.size(); ++i) {
+    workers[i].cached_tokens = static_cast<uint32_t>(usable_pages[i] * page_tokens);
+  }
+}
+
+WorkerPool::Situation WorkerPool::Judge(const v1::GenerateRequest& request,
+                                        const SharedPageKeys& keys) const {
+  Situation situation{Snapshots(), {}, absl::UnknownError("not placed")};
+  LookUp(request, keys, situation.workers);
+  const PlacementWish wish = WishOf(request, keys);
+  situation.estimates = EstimateAll(situation.workers, wish);
+  situation.placement = Place(situation.workers, wish);
+  return situation;
+}
+
+absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(v1::GenerateRequest& request,
+                                                     const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
   std::vector<WorkerSnapshot> snapshots = Snapshots();
-  for (const int index : tried) snapshots[index].excluded = true;
+  for (const int index : options.tried) snapshots[index].excluded = true;
+  LookUp(request, options.keys, snapshots);
+  PlacementWish wish = WishOf(request, options.keys);
+  wish.numerics_class = options.numerics_class;
+  wish.adapter_digest = options.adapter_digest;
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
     WorkerClient* const worker = workers_[placement.worker].get();
     WorkerSnapshot& chosen = snapshots[placement.worker];
-    const absl::StatusOr<uint64_t> id = worker->Start(request, media, mailbox);
-    if (id.ok()) {
-      return Stream{worker,         placement.worker,      *id,
-                    chosen.address, chosen.numerics_class, placement.exact};
+    if (!wish.adapter.empty()) request.set_adapter_digest(*FindAdapter(chosen, wish.adapter));
+    const uint32_t computed = placement.estimate.computed_tokens;
+    const absl::StatusOr<uint64_t> id = worker->Start(request, computed, options.media, mailbox);
+    if (!id.ok()) {
+      chosen.excluded = true;
+      continue;
     }
-    chosen.excluded = true;
+    metrics_.placed_tokens.Add({{"cached", "true"}}).Increment(wish.prompt_tokens - computed);
+    metrics_.placed_tokens.Add({{"cached", "false"}}).Increment(computed);
+    return Stream{worker,
+                  placement.worker,
+                  *id,
+                  std::string(chosen.address),
+                  chosen.numerics_class,
+                  placement.exact,
+                  Explain(chosen, placement.estimate),
+                  directory_.Expect(placement.worker, options.keys)};
   }
+}
+
+// Two that end at once may lose one of them, which changes next to nothing.
+void WorkerPool::CountAnswer(int tokens) {
+  answer_tokens_ = answer_tokens_ + kAnswerSmoothing * (tokens - answer_tokens_);
 }
 
 // The vocabulary is read under the lock: workers that connect meanwhile wait for it instead of
@@ -67,6 +185,9 @@ absl::Status WorkerPool::Accept(const v1::DescribeReply& description) {
         MakeServedModel(description, std::time(nullptr));
     if (!model.ok()) return model.status();
     model_ = *std::move(model);
+    page_tokens_ = static_cast<int>(model_->page_tokens);
+    directory_.SetWindow((static_cast<int>(model_->window_tokens) + page_tokens_ - 1) /
+                         page_tokens_);
     return absl::OkStatus();
   }
   if (description.model_digest() != model_->digest) {

@@ -1,9 +1,11 @@
 #ifndef FACET_ROUTER_WORKER_POOL_H_
 #define FACET_ROUTER_WORKER_POOL_H_
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "router/mailbox.h"
 #include "router/metrics.h"
+#include "router/page_directory.h"
 #include "router/placement.h"
 #include "router/served_model.h"
 #include "router/worker_client.h"
@@ -33,19 +36,45 @@ struct FailoverOptions {
 // thread.
 class WorkerPool {
  public:
-  // `context` and `metrics` must outlive the pool.
+  // Keeps track of `pages_max` distinct cached pages. `context` and `metrics` must outlive the
+  // pool.
   WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
-             const WorkerClientOptions& options, const FailoverOptions& failover,
+             const WorkerClientOptions& options, const FailoverOptions& failover, int64_t pages_max,
              RouterMetrics& metrics);
   // REQUIRES: as ~WorkerClient.
   ~WorkerPool() = default;
 
   // Null until the first worker was heard.
   std::shared_ptr<const ServedModel> model() const;
+  // The same, if it is the one of this name (router/model_name.h) and its adapter is known.
+  // UNAVAILABLE until the first worker was heard, NOT_FOUND in OpenAI's form.
+  absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(const std::string& name) const;
   const FailoverOptions& failover() const { return failover_; }
   // Whether a request could be placed now.
   bool ready() const;
+  int64_t cached_page_count() const { return directory_.page_count(); }
   std::vector<WorkerSnapshot> Snapshots() const;
+
+  // The names of adapters that ready workers hold, ascending.
+  std::vector<std::string> HeldAdapters() const;
+  // Whether a ready worker holds the adapter, or is to load it.
+  bool KnowsAdapter(const std::string& name) const;
+  // Those that all workers are to hold.
+  void SetWantedAdapters(std::set<std::string> names);
+  // Of the worker with this index in Snapshots.
+  WorkerClient& worker(int index) { return *workers_[index]; }
+
+  // Where a request stands, and what it would cost at each worker: for those who look on.
+  struct Situation {
+    std::vector<WorkerSnapshot> workers;
+    std::vector<PlacementEstimate> estimates;
+    absl::StatusOr<Placement> placement;
+  };
+  Situation Judge(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+
+  // The keys of a request that names an adapter, whose digest it then has: `keys` are those
+  // without. Other requests' keys stay as they are.
+  SharedPageKeys KeysWithAdapter(v1::GenerateRequest& request, SharedPageKeys keys) const;
 
   // A request at a worker. The pool must outlive it.
   struct Stream {
@@ -53,22 +82,41 @@ class WorkerPool {
     int worker_index;
     uint64_t id;
     std::string address;
-    std::string numerics_class;  // Of the worker.
-    bool exact;                  // As Placement.
+    uint64_t numerics_class;           // Of the worker.
+    bool exact;                        // As Placement.
+    std::string why;                   // The worker was chosen, as Explain.
+    PageDirectory::Expected expected;  // To be reset when the answer begins.
   };
-  // Places the request on a worker that is not in `tried` and hands it over.
+  // What a request wishes, beyond what it is.
+  struct StartOptions {
+    uint64_t numerics_class = 0;               // As PlacementWish.
+    const std::string& adapter_digest;         // As PlacementWish.
+    const absl::flat_hash_set<int>& tried;     // Workers that are out of the question.
+    std::shared_ptr<const LoadedMedia> media;  // Or null; shared with other answers.
+    SharedPageKeys keys;                       // RequestPageKeys; shared with other answers.
+  };
+  // Places the request and hands it over, with the digest of that worker's adapter if it has one.
   // UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
-  absl::StatusOr<Stream> Start(const v1::GenerateRequest& request,
-                               std::shared_ptr<const LoadedMedia> media, const PlacementWish& wish,
-                               const absl::flat_hash_set<int>& tried,
+  absl::StatusOr<Stream> Start(v1::GenerateRequest& request, const StartOptions& options,
                                std::shared_ptr<Mailbox> mailbox);
+  // An answer had so many tokens: what the next ones are thought to have.
+  void CountAnswer(int tokens);
 
  private:
+  PlacementWish WishOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+  // What each worker has of the prompt, into the snapshots.
+  void LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
+              std::vector<WorkerSnapshot>& workers) const;
   absl::Status Accept(const v1::DescribeReply& description);
 
   const FailoverOptions failover_;
+  RouterMetrics& metrics_;
+  PageDirectory directory_;
+  std::atomic<int> page_tokens_{64};        // The model's.
+  std::atomic<double> answer_tokens_{256};  // A moving average, begun with a guess.
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
+  std::set<std::string> wanted_adapters_ ABSL_GUARDED_BY(mutex_);
   // Last, so that it ends first: its members call Accept.
   std::vector<std::unique_ptr<WorkerClient>> workers_;
 };

@@ -166,12 +166,14 @@ class RouterTest : public ::testing::Test {
 
   std::unique_ptr<FakeWorker> StartWorker(absl::string_view model = "small",
                                           std::string address = "127.0.0.1:0",
-                                          const std::string& numerics_class = "fake") {
+                                          const std::string& numerics_class = "fake",
+                                          std::map<std::string, std::string> adapters = {}) {
     FakeWorker::Options options;
     options.address = std::move(address);
     options.description = SmallDescription(model);
     options.description.set_numerics_class(numerics_class);
     options.ask_for_media = true;
+    options.adapters = std::move(adapters);
     options.answer = [this](const v1::GenerateRequest& request) {
       absl::MutexLock lock(&mutex_);
       return answer_ ? answer_(request)
@@ -196,6 +198,26 @@ class RouterTest : public ::testing::Test {
     auto router = Router::Start(options_);
     CHECK_OK(router);
     router_ = *std::move(router);
+  }
+
+  // For requests that go to any worker: holds all back after `tokens` tokens...
+  void HoldAll(size_t tokens) {
+    for (const auto& worker : workers_) worker->HoldAfter(tokens);
+  }
+  // ...and waits until one of those from `first` on runs something, which becomes that of number
+  // `first`.
+  void AwaitBusy(size_t first = 0) {
+    for (;;) {
+      for (size_t i = first; i < workers_.size(); ++i) {
+        if (workers_[i]->running() > 0) return std::swap(workers_[first], workers_[i]);
+      }
+      std::this_thread::yield();
+    }
+  }
+  void ReleaseAllBut(size_t held) {
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      if (i != held) workers_[i]->Release();
+    }
   }
 
   void SetAnswer(FakeWorker::AnswerFunction answer) {

@@ -580,10 +580,10 @@ TEST_F(RouterTest, PicturesGoToWorkersThatAsk) {
 // Given a worker that dies before it gave a token, expect another to get the picture.
 TEST_F(RouterTest, PicturesGoToTheNextWorker) {
   StartAll();
-  for (const auto& worker : workers_) worker->HoldAfter(0);
+  HoldAll(0);
   Client client = Connect();
   client.Write(Client::RequestText("POST", "/v1/chat/completions", PictureChat()));
-  ASSERT_TRUE(workers_[0]->AwaitStarted(1));
+  AwaitBusy();
   workers_[0]->Kill();
   ASSERT_TRUE(workers_[1]->AwaitStarted(1));
   workers_[1]->Release();
@@ -657,14 +657,15 @@ TEST_F(RouterTest, NoWorkerIsUnavailable) {
 // client's stream to be whole, and new requests to be answered by the one that is left.
 TEST_F(RouterTest, StreamSurvivesItsWorker) {
   StartAll(2);
-  workers_[0]->HoldAfter(3);
+  HoldAll(3);
   Client streaming = Connect();
   streaming.Write(
       Client::RequestText("POST", "/v1/chat/completions",
                           ChatBody(R"("stream":true,"stream_options":{"include_usage":true})")));
   EXPECT_EQ(streaming.ReadHeader().status, 200);
   std::string body = streaming.ReadChunk();
-  ASSERT_EQ(workers_[0]->running(), 1);
+  AwaitBusy();
+  ReleaseAllBut(0);
   ::testing::internal::CaptureStderr();
   workers_[0]->Kill();
   for (std::string chunk = streaming.ReadChunk(); !chunk.empty(); chunk = streaming.ReadChunk()) {
@@ -718,10 +719,11 @@ TEST_F(RouterTest, AnswerIsTheSameWhereverItsWorkerDies) {
     router_ = nullptr;
     workers_.clear();
     StartAll(2);
-    workers_[0]->HoldAfter(died_after);
+    HoldAll(died_after);
     Client client = Connect();
     client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(fields)));
-    EXPECT_TRUE(workers_[0]->AwaitRunning(1));
+    AwaitBusy();
+    ReleaseAllBut(0);
     workers_[0]->Kill();
     EXPECT_EQ(message_of(client.ReadResponse()), expected);
     EXPECT_EQ(workers_[1]->started(), 1);
@@ -774,11 +776,11 @@ TEST_F(RouterTest, WaitForAWorkerIsBounded) {
 // to the third.
 TEST_F(RouterTest, RequestThatKillsWorkersIsGivenUp) {
   StartAll(3);
-  for (const auto& worker : workers_) worker->HoldAfter(0);
+  HoldAll(0);
   Client client = Connect();
   client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody()));
   for (int i = 0; i < 2; ++i) {
-    EXPECT_TRUE(workers_[i]->AwaitRunning(1));
+    AwaitBusy(i);
     workers_[i]->Kill();
   }
   EXPECT_EQ(client.ReadResponse().status, 503);
@@ -795,15 +797,17 @@ TEST_F(RouterTest, AnotherNumericsClassIsALastResort) {
     router_ = nullptr;
     workers_.clear();
     options_.failover = {/*worker_wait_ms=*/50, allowed};
-    workers_.push_back(StartWorker());
+    workers_.push_back(StartWorker("small", "127.0.0.1:0", "a class"));
     workers_.push_back(StartWorker("small", "127.0.0.1:0", "another class"));
     StartRouter({workers_[0]->address(), workers_[1]->address()});
     for (const auto& worker : workers_) AwaitWorker(worker->address(), true);
-    workers_[0]->HoldAfter(3);
+    HoldAll(3);
     Client client = Connect();
     client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
     EXPECT_EQ(client.ReadHeader().status, 200);
     std::string body = client.ReadChunk();
+    AwaitBusy();
+    ReleaseAllBut(0);
     workers_[0]->Kill();
     for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) {
       body += chunk;
@@ -822,10 +826,11 @@ TEST_F(RouterTest, AnotherNumericsClassIsALastResort) {
 // Given a worker that dies before the first token, expect the other to answer.
 TEST_F(RouterTest, RequestWithoutTokensIsPlacedAgain) {
   StartAll(2);
-  workers_[0]->HoldAfter(0);
+  HoldAll(0);
   Client client = Connect();
   client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
-  EXPECT_TRUE(workers_[0]->AwaitRunning(1));
+  AwaitBusy();
+  ReleaseAllBut(0);
   workers_[0]->Kill();
   EXPECT_EQ(Content(Events(client.ReadResponse().body)), kAnswer);
   EXPECT_EQ(workers_[1]->started(), 1);

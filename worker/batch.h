@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "worker/adapter.h"
 #include "worker/media_item.h"
 
 namespace facet {
@@ -25,6 +26,7 @@ struct Batch {
   std::vector<int32_t> last_visible;      // [rows], on sliding layers: its own, or its image's end
   std::vector<int32_t> sequence;          // [rows], an index into `tables`
   std::vector<const PageTables*> tables;  // [sequences]
+  std::vector<const Adapter*> adapters;   // [sequences], null: none
   std::vector<int32_t> output_rows;       // the rows whose logits are wanted, ascending
   std::vector<MediaToken> media;          // rows that are patches or frames, ascending
 
@@ -32,9 +34,9 @@ struct Batch {
 
   // Appends `ids` at positions [first, first + ids.size()) of a sequence; the last `outputs` of
   // them are output rows. Where one of `items`, the sequence's, has tokens, these are computed in
-  // place of the ids. `pages` and `items` must outlive the step; `pages` cover these positions.
+  // place of the ids. What is pointed to must outlive the step; `pages` cover these positions.
   void Add(absl::Span<const int32_t> ids, int32_t first, const PageTables* pages, int outputs,
-           absl::Span<const MediaItem> items = {});
+           absl::Span<const MediaItem> items = {}, const Adapter* adapter = nullptr);
 };
 
 }  // namespace facet

@@ -31,16 +31,24 @@ absl::StatusOr<Decoder> Decoder::Make(const TextConfig& config, int rows_max, De
 }
 
 void Decoder::RunLayer(const LayerWeights& weights, const LayerConfig& layer,
-                       const AttentionRows& attention, const KvLayer& kv, int rows) {
-  RunAttention(weights, layer, attention, kv, rows);
-  RunFeedForward(weights, rows);
+                       const AttentionRows& attention, const KvLayer& kv, int rows,
+                       const Change& change) {
+  RunAttention(weights, layer, attention, kv, rows, change);
+  RunFeedForward(weights, rows, change);
+}
+
+void Decoder::Project(const float* x, const Weight& weight, AdapterMatrix matrix,
+                      const Change& change, int rows, float* out) {
+  device_->MatMul(x, weight, rows, out);
+  if (change.adapters != nullptr) change.adapters->Apply(change.layer, matrix, x, out);
 }
 
 void Decoder::RunAttention(const LayerWeights& weights, const LayerConfig& layer,
-                           const AttentionRows& attention, const KvLayer& kv, int rows) {
+                           const AttentionRows& attention, const KvLayer& kv, int rows,
+                           const Change& change) {
   device_->RmsNorm(hidden(), weights.attention_norm, rows, config_.hidden_size, config_.rms_epsilon,
                    normed_.data());
-  device_->MatMul(normed_.data(), weights.query, rows, query_.data());
+  Project(normed_.data(), weights.query, AdapterMatrix::kQuery, change, rows, query_.data());
   Device::QueryKeyValue qkv = {.query = query_.data(),
                                .query_norm = weights.query_norm,
                                .key_norm = weights.key_norm,
@@ -48,26 +56,26 @@ void Decoder::RunAttention(const LayerWeights& weights, const LayerConfig& layer
                                .epsilon = config_.rms_epsilon};
   if (weights.key.data != nullptr) {
     qkv.key = key_.data();
-    device_->MatMul(normed_.data(), weights.key, rows, key_.data());
+    Project(normed_.data(), weights.key, AdapterMatrix::kKey, change, rows, key_.data());
     if (layer.sliding) {
       qkv.value = value_.data();
-      device_->MatMul(normed_.data(), weights.value, rows, value_.data());
+      Project(normed_.data(), weights.value, AdapterMatrix::kValue, change, rows, value_.data());
     }
   }
   device_->NormRopeStore(qkv, attention.rope(), attention.rows(), kv);
   device_->Attend(query_.data(), config_.query_heads, attention.rows(), kv, attended_.data());
-  device_->MatMul(attended_.data(), weights.output, rows, update_.data());
+  Project(attended_.data(), weights.output, AdapterMatrix::kOutput, change, rows, update_.data());
   device_->AddNormed(hidden(), update_.data(), weights.post_attention_norm, rows,
                      config_.hidden_size, config_.rms_epsilon, /*scale=*/1.0f);
 }
 
-void Decoder::RunFeedForward(const LayerWeights& weights, int rows) {
+void Decoder::RunFeedForward(const LayerWeights& weights, int rows, const Change& change) {
   device_->RmsNorm(hidden(), weights.feed_forward_norm, rows, config_.hidden_size,
                    config_.rms_epsilon, normed_.data());
-  device_->MatMul(normed_.data(), weights.gate, rows, gate_.data());
-  device_->MatMul(normed_.data(), weights.up, rows, up_.data());
+  Project(normed_.data(), weights.gate, AdapterMatrix::kGate, change, rows, gate_.data());
+  Project(normed_.data(), weights.up, AdapterMatrix::kUp, change, rows, up_.data());
   device_->GeGlu(gate_.data(), up_.data(), int64_t{rows} * config_.feed_forward_size, gate_.data());
-  device_->MatMul(gate_.data(), weights.down, rows, update_.data());
+  Project(gate_.data(), weights.down, AdapterMatrix::kDown, change, rows, update_.data());
   device_->AddNormed(hidden(), update_.data(), weights.post_feed_forward_norm, rows,
                      config_.hidden_size, config_.rms_epsilon, weights.scale);
 }

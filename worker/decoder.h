@@ -4,6 +4,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "model/config.h"
+#include "worker/adapter_rows.h"
 #include "worker/attention_rows.h"
 #include "worker/device_array.h"
 #include "worker/weights.h"
@@ -20,16 +21,26 @@ class Decoder {
   // The residual stream: device, [rows_max, hidden size].
   float* hidden() const { return hidden_.data(); }
 
+  // Which layer of its adapters a layer's products are changed by; none in a drafter.
+  struct Change {
+    AdapterRows* adapters = nullptr;
+    int layer = 0;
+  };
+
   // Runs one layer over the first `rows` rows of the residual stream. Keys and values of these rows
   // are written into `kv`; a layer without key weights, a drafter's, only reads what is there.
   void RunLayer(const LayerWeights& weights, const LayerConfig& layer,
-                const AttentionRows& attention, const KvLayer& kv, int rows);
+                const AttentionRows& attention, const KvLayer& kv, int rows, const Change& change);
 
  private:
   Decoder(const TextConfig& config, Device* device) : config_(config), device_(device) {}
   void RunAttention(const LayerWeights& weights, const LayerConfig& layer,
-                    const AttentionRows& attention, const KvLayer& kv, int rows);
-  void RunFeedForward(const LayerWeights& weights, int rows);
+                    const AttentionRows& attention, const KvLayer& kv, int rows,
+                    const Change& change);
+  void RunFeedForward(const LayerWeights& weights, int rows, const Change& change);
+  // out = x * weight^T, and what adapters change of it.
+  void Project(const float* x, const Weight& weight, AdapterMatrix matrix, const Change& change,
+               int rows, float* out);
 
   TextConfig config_;
   Device* device_;

@@ -120,7 +120,8 @@ void AssistantDrafter::DraftOne(int rows) {
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& layer = config.layers[i];
     decoder_.RunLayer(weights_.decoder.layers[i], layer, layer.sliding ? sliding_ : full_,
-                      cache_.layer(LastLayer(target_.config, layer.sliding)), rows);
+                      cache_.layer(LastLayer(target_.config, layer.sliding)), rows,
+                      /*change=*/{});
   }
   device_.RmsNorm(decoder_.hidden(), weights_.decoder.output_norm, rows, config.hidden_size,
                   config.rms_epsilon, normed_.data());

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "proto/request_keys.h"
 #include "worker/sampler.h"
 
 namespace facet {
@@ -19,6 +20,7 @@ struct Engine::Sequence {
   v1::GenerateRequest request;
   std::shared_ptr<StepSink> sink;
   uint64_t stream_id = 0;
+  std::shared_ptr<const Adapter> adapter;  // shared with the registry, until both let go; or null
 
   std::vector<int32_t> tokens;  // prompt, then generated
   int prompt_count = 0;
@@ -39,6 +41,7 @@ struct Engine::Sequence {
   std::vector<PageKey> keys;  // of the prompt's whole pages, and of those generated and published
   PageKey root_key;
   int published_pages = 0;
+  int cached_len_seen = 0;  // while it waits: of its prompt, when it was looked at last
   int branch_pages = 0;  // where it leaves what others computed; 0 if its cached prefix goes so far
   bool fetch_considered = false;  // whether its pages on disk were looked at
   uint64_t fetch_ticket = 0;      // of what is read for it; 0: nothing
@@ -101,16 +104,6 @@ absl::Status CheckPageKeys(const v1::GenerateRequest& request, absl::Span<const 
   return absl::OkStatus();
 }
 
-// What the sender says it is, or what its data are. REQUIRES: CheckMedia.
-MediaDigest DigestOf(const v1::Media& media) {
-  if (media.digest().empty()) {
-    return DigestOfMedia(media.kind(), media.grid_width(), media.data());
-  }
-  MediaDigest digest;
-  absl::c_copy(media.digest(), digest.begin());
-  return digest;
-}
-
 // How likely `id` was, and the best `top_count`, by logits as the model gave them.
 void AddLogprobs(absl::Span<const float> logits, int32_t id, uint32_t top_count,
                  v1::TokenLogprobs* reply) {
@@ -134,6 +127,7 @@ Engine::Engine(const EngineOptions& options, const EngineParts& parts)
       cache_(*parts.cache),
       drafter_(parts.drafter),
       tiers_(parts.cache, parts.host_tier, parts.disk_tier, options.clock),
+      adapters_(parts.adapters),
       mask_words_((options.vocab_size + 31) / 32),
       grammar_masks_(mask_words_) {
   CHECK_GE(runner_.options().rows_max, options_.step_tokens_max);
@@ -192,10 +186,6 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
           absl::StrCat("resume_from holds the stop token ", id, ": the answer has ended"));
     }
   }
-  if (!request.adapter().empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("adapter '", request.adapter(), "' is not known to this worker"));
-  }
   if (request.prompt_logprobs() > kTopLogprobsMax) {
     return absl::InvalidArgumentError(absl::StrCat("prompt_logprobs is ", request.prompt_logprobs(),
                                                    ", the most is ", kTopLogprobsMax));
@@ -221,10 +211,29 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
   return ValidateSampling(request.sampling(), options_.vocab_size);
 }
 
+absl::StatusOr<std::shared_ptr<const Adapter>> Engine::AdapterOf(
+    const v1::GenerateRequest& request) const {
+  std::shared_ptr<const Adapter> adapter;
+  if (!request.adapter().empty()) {
+    if (adapters_ != nullptr) adapter = adapters_->Find(request.adapter());
+    if (adapter == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("adapter '", request.adapter(), "' is not known to this worker"));
+    }
+  }
+  if (!request.adapter_digest().empty() &&
+      (adapter == nullptr || request.adapter_digest() != adapter->digest)) {
+    return absl::InvalidArgumentError(absl::StrCat("adapter_digest is not that of adapter '",
+                                                   request.adapter(), "' at this worker"));
+  }
+  return adapter;
+}
+
 absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<StepSink> sink,
                             uint64_t stream_id) {
   RETURN_IF_ERROR(Validate(request));
   auto sequence = std::make_unique<Sequence>();
+  ASSIGN_OR_RETURN(sequence->adapter, AdapterOf(request));
   sequence->request = request;
   sequence->sink = std::move(sink);
   sequence->stream_id = stream_id;
@@ -239,13 +248,9 @@ absl::Status Engine::Submit(const v1::GenerateRequest& request, std::shared_ptr<
     sequence->digests.push_back({item.first_token, item.tokens, DigestOf(media)});
   }
   sequence->media_asked.resize(sequence->media.size());
-  sequence->root_key = RootPageKey(request.cache_salt());
-  PageKey key = sequence->root_key;
-  for (size_t i = 0; (i + 1) * kPageTokens <= sequence->tokens.size(); ++i) {
-    key = NextPageKey(key, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens),
-                      static_cast<int32_t>(i * kPageTokens), sequence->digests);
-    sequence->keys.push_back(key);
-  }
+  sequence->root_key = RootPageKey(request.cache_salt(),
+                                   sequence->adapter == nullptr ? "" : sequence->adapter->digest);
+  sequence->keys = PageKeysOf(sequence->root_key, sequence->tokens, kPageTokens, sequence->digests);
   RETURN_IF_ERROR(CheckPageKeys(
       request, absl::MakeSpan(sequence->keys).subspan(0, sequence->prompt_count / kPageTokens)));
   sequence->arrival = options_.clock();
@@ -472,6 +477,7 @@ SchedulerSnapshot Engine::Snapshot() {
     Sequence& sequence = *waiting_[i];
     const absl::Span<const PageKey> keys = PrefixKeys(sequence);
     const TieredCache::Match match = tiers_.Find(keys);
+    sequence.cached_len_seen = match.pages * kPageTokens;
     // What another computes need not be asked for, so that is looked at first.
     const bool deferred =
         sequence.pending_grammar != nullptr || !tiers_.FetchDone(sequence.fetch_ticket) ||
@@ -662,7 +668,8 @@ int Engine::AddToBatch(Sequence& sequence, int tokens, Batch& batch) {
     CHECK_LE(sequence.computed_len, sequence.scored_len);
     outputs = std::max(0, sequence.computed_len + tokens - sequence.scored_len);
   }
-  batch.Add(ids, sequence.computed_len, &sequence.pages, outputs, sequence.media);
+  batch.Add(ids, sequence.computed_len, &sequence.pages, outputs, sequence.media,
+            sequence.adapter.get());
   return outputs;
 }
 
@@ -887,6 +894,19 @@ void Engine::Deliver() {
   for (auto& [sink, outputs] : by_sink) sink->OnStep(std::move(outputs));
 }
 
+uint64_t Engine::PrefillTokensWaiting() const {
+  uint64_t tokens = 0;
+  for (const auto& sequence : running_) {
+    const size_t pending = sequence->tokens.size() - sequence->computed_len;
+    if (pending > 1) tokens += pending;
+  }
+  for (const auto& sequence : waiting_) {
+    tokens += sequence->tokens.size() -
+              std::min<size_t>(sequence->tokens.size(), sequence->cached_len_seen);
+  }
+  return tokens;
+}
+
 void Engine::PublishLoad() {
   v1::Load load;
   load.set_running_requests(running_.size());
@@ -896,6 +916,13 @@ void Engine::PublishLoad() {
   load.set_sliding_pages_free(pages.available(KvPool::kSliding));
   load.set_sliding_pages_total(pages.page_count(KvPool::kSliding));
   load.set_generated_tokens_per_s(running_.empty() ? 0 : tokens_per_s_);
+  load.set_prefill_tokens_waiting(PrefillTokensWaiting());
+  load.set_prefill_tokens_per_s(tiers_.prefill_tokens_per_s());
+  const double one_row_s = step_costs_.Estimate(1);
+  const double all_rows_s = step_costs_.Estimate(options_.running_requests_max);
+  load.set_decode_step_s(one_row_s);
+  load.set_decode_row_s(std::max(0.0, all_rows_s - one_row_s) /
+                        std::max(1, options_.running_requests_max - 1));
   {
     absl::MutexLock lock(&mutex_);
     load.set_waiting_requests(waiting_count_);

@@ -17,6 +17,7 @@
 #include "model/grammar.h"
 #include "proto/page_key.h"
 #include "proto/worker.pb.h"
+#include "worker/adapter_registry.h"
 #include "worker/batch.h"
 #include "worker/draft_policy.h"
 #include "worker/drafter.h"
@@ -68,6 +69,7 @@ struct EngineParts {
   HostTier* host_tier = nullptr;                // null: pages that leave the device are gone
   DiskTier* disk_tier = nullptr;                // null, or behind a host tier
   GrammarCompiler* grammar_compiler = nullptr;  // null: requests with grammars are refused
+  AdapterRegistry* adapters = nullptr;          // null: requests with adapters are refused
 };
 
 // Runs requests by continuous batching: one thread takes what came in, plans a step, computes it,
@@ -127,6 +129,9 @@ class Engine {
   };
 
   absl::Status Validate(const v1::GenerateRequest& request) const;
+  // The adapter that a request names; null if it names none.
+  absl::StatusOr<std::shared_ptr<const Adapter>> AdapterOf(
+      const v1::GenerateRequest& request) const;
 
   // Wakes the engine's thread: what it waits for may be there. By any thread.
   void OnHelperDone() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -187,6 +192,7 @@ class Engine {
   void Finish(Sequence& sequence, v1::FinishReason reason);
   void RemoveEnded();
   void Deliver();
+  uint64_t PrefillTokensWaiting() const;
   void PublishLoad();
 
   const EngineOptions options_;
@@ -194,6 +200,7 @@ class Engine {
   KvCache& cache_;
   Drafter* const drafter_;  // or null
   TieredCache tiers_;
+  AdapterRegistry* const adapters_;  // or null
   const int mask_words_;
   GrammarMasks grammar_masks_;
   std::unique_ptr<GrammarQueue> grammars_;  // null: requests with grammars are refused

@@ -50,16 +50,20 @@ v1::GenerateRequest MediaRequest(uint32_t seed, int text_before, uint32_t tokens
   return request;
 }
 
-// Given prompts with images and sounds, expect the law of serving to hold for them too: alone,
-// among others in steps smaller than an image, preempted, and from a cache that ends inside an
-// image.
+// Given prompts with images and sounds, some with adapters, expect the law of serving to hold for
+// them too: alone, among others in steps smaller than an image, preempted, and from a cache that
+// ends inside an image.
 TEST(EngineMediaTest, MediaObeyTheLawOfServing) {
   std::vector<v1::GenerateRequest> requests;
-  for (uint32_t i = 0; i < 12; ++i) requests.push_back(MediaRequest(i % 7, 20 + 5 * i, 12));
+  for (uint32_t i = 0; i < 12; ++i) {
+    requests.push_back(MediaRequest(i % 7, 20 + 5 * i, 12));
+    if (i % 3 == 1) requests.back().set_adapter(i % 2 == 0 ? "a" : "b");
+  }
   std::vector<Result> alone;
   {
     EngineShape shape;
     shape.media = true;
+    shape.adapters = {"a", "b"};
     shape.step_tokens_max = 256;
     TestEngine lone(shape);
     lone.engine->Start();
@@ -79,6 +83,7 @@ TEST(EngineMediaTest, MediaObeyTheLawOfServing) {
   }
   EngineShape tight;
   tight.media = true;
+  tight.adapters = {"a", "b"};
   tight.step_tokens_max = 32;
   tight.kv_bytes = 4 << 20;
   tight.context_tokens_max = 192;

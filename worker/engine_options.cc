@@ -21,8 +21,9 @@ EngineOptions EngineOptionsFor(const LoadedModel& model) {
 }
 
 EngineParts PartsOf(const LoadedModel& model) {
-  return {model.runner.get(), model.cache.get(), model.drafter.get(), model.host_tier.get(),
-          model.disk_tier.get()};
+  return {model.runner.get(),    model.cache.get(),     model.drafter.get(),
+          model.host_tier.get(), model.disk_tier.get(), /*grammar_compiler=*/nullptr,
+          model.adapters.get()};
 }
 
 }  // namespace facet

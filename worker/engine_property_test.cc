@@ -1,8 +1,9 @@
 // The law of serving under random schedules: arrivals, cancels, deadlines, priorities, shared
 // prefixes, preemptions, evictions, drafts, resumed answers, host memory and a disk that loses
-// pages, grammars, and restarts, under a virtual clock, with the engine's invariants checked after
-// each step. Each request must give the tokens of its lone run, or a beginning of them where it was
-// cut short. FACET_SCHEDULES sets how many schedules are run, FACET_SEED where they start.
+// pages, grammars, adapters, and restarts, under a virtual clock, with the engine's invariants
+// checked after each step. Each request must give the tokens of its lone run, or a beginning of
+// them where it was cut short. FACET_SCHEDULES sets how many schedules are run, FACET_SEED where
+// they start.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +22,7 @@
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
 #include "model/grammar.h"
+#include "model/testing/random_adapter.h"
 #include "tests/fake_worker/small_model.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
@@ -34,6 +36,7 @@ constexpr int kSchedulesDefault = 150;
 constexpr int kRequests = 40;     // distinct ones, of which each schedule plays some
 constexpr int kStepsMax = 20000;  // of one schedule: it ends long before
 constexpr int kContextTokens = 320;
+constexpr const char* kAdapters[] = {"a", "b"};
 
 int FromEnvironment(const char* name, int otherwise) {
   const char* text = std::getenv(name);
@@ -97,6 +100,16 @@ class Stepped {
     load.tiers = limits.tiers;
     model_ =
         std::make_unique<LoadedModel>(LoadModel("tests/testdata/golden/model.gguf", load).value());
+    for (const char* name : kAdapters) {
+      static std::map<std::string, std::string>* const paths =
+          new std::map<std::string, std::string>;
+      std::string& path = (*paths)[name];
+      if (path.empty()) {
+        const auto seed = static_cast<uint32_t>(name[0]);
+        path = testing::WriteRandomAdapter(name, model_->config(), 1 + seed % 7, seed);
+      }
+      EXPECT_OK(model_->adapters->BlockingLoad(name, path));
+    }
     EngineOptions options = EngineOptionsFor(*model_);
     options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms); };
     if (!limits.clean_stop) options.disk_flush_timeout = absl::ZeroDuration();
@@ -162,6 +175,8 @@ std::vector<v1::GenerateRequest> MakeRequests() {
 word ::= "\"" [a-z]{2,5} "\"" | "the" | [0-9]{1,3})");
       request.add_stop_tokens(1);
     }
+    // Prompts that begin alike have different adapters and none.
+    if (i % 7 == 1 || i % 7 == 4) request.set_adapter(kAdapters[i % 2]);
     requests.push_back(request);
   }
   return requests;

@@ -435,6 +435,32 @@ TEST(EngineTest, ShedsWhenTooManyWait) {
   test.results->Wait(5);
 }
 
+// Given prompts that take several steps, expect the load to say how many of their tokens are still
+// to be computed: what is cached does not count.
+TEST(EngineTest, LoadTellsThePromptTokensThatWait) {
+  TestEngine test;  // 64 tokens a step; nobody but this thread makes steps.
+  const std::vector<uint32_t> prompt = std::vector<uint32_t>(200, 7);
+  const auto waiting_after_a_step = [&] {
+    test.engine->RunOneStep();
+    absl::MutexLock lock(&test.load_mutex);
+    return test.last_load.prefill_tokens_waiting();
+  };
+  EXPECT_OK(test.engine->Submit(Request(prompt, 1), test.results, 1));
+  EXPECT_EQ(waiting_after_a_step(), 136u);
+  EXPECT_EQ(waiting_after_a_step(), 72u);
+  EXPECT_EQ(waiting_after_a_step(), 8u);
+  EXPECT_EQ(waiting_after_a_step(), 0u);
+  ASSERT_TRUE(test.results->finished(1));
+  // Three pages are cached now. The first request takes the next step's tokens, the second waits.
+  EXPECT_OK(test.engine->Submit(Request(std::vector<uint32_t>(100, 9), 1), test.results, 2));
+  EXPECT_OK(test.engine->Submit(Request(prompt, 1), test.results, 3));
+  EXPECT_EQ(waiting_after_a_step(), 36u + 8u);
+  while (waiting_after_a_step() > 0) {
+  }
+  EXPECT_TRUE(test.results->finished(2));
+  EXPECT_TRUE(test.results->finished(3));
+}
+
 // Given a drain, expect new requests refused, taken ones finished, and the load to say so.
 TEST(EngineTest, DrainFinishesWhatRuns) {
   TestEngine test;

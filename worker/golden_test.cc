@@ -137,10 +137,11 @@ struct Difference {
 };
 
 void Compare(LoadedModel& model, const std::vector<int32_t>& ids, const Arrays& golden,
-             const std::string& name, Difference* difference, Score* score) {
+             const std::string& name, Difference* difference, Score* score,
+             const Adapter* adapter = nullptr) {
   const int vocab_size = model.config().vocab_size;
-  ASSERT_OK_AND_ASSIGN(*score,
-                       BlockingScore(*model.runner, *model.cache, vocab_size, ids, vocab_size));
+  ASSERT_OK_AND_ASSIGN(*score, BlockingScore(*model.runner, *model.cache, vocab_size, ids,
+                                             vocab_size, /*media=*/{}, adapter));
   const std::vector<int32_t> top_ids = golden.Get<int32_t>(name + ".top_ids");
   const std::vector<float> top_logprobs = golden.Get<float>(name + ".top_logprobs");
   ASSERT_EQ(top_ids.size(), ids.size() * 8);
@@ -159,10 +160,10 @@ void Compare(LoadedModel& model, const std::vector<int32_t>& ids, const Arrays& 
 // The reference's best eight at every position have the log probabilities that it says, and its
 // best is ours where it leads.
 void ExpectTopLogprobs(LoadedModel& model, const std::vector<int32_t>& ids, const Arrays& golden,
-                       const std::string& name) {
+                       const std::string& name, const Adapter* adapter = nullptr) {
   Difference difference;
   Score score;
-  ASSERT_NO_FATAL_FAILURE(Compare(model, ids, golden, name, &difference, &score));
+  ASSERT_NO_FATAL_FAILURE(Compare(model, ids, golden, name, &difference, &score, adapter));
   const std::vector<int32_t> top_ids = golden.Get<int32_t>(name + ".top_ids");
   const std::vector<float> top_logprobs = golden.Get<float>(name + ".top_logprobs");
   for (size_t t = 0; t < ids.size(); ++t) {
@@ -172,6 +173,33 @@ void ExpectTopLogprobs(LoadedModel& model, const std::vector<int32_t>& ids, cons
   }
   EXPECT_LE(difference.greatest, kLogprobBound) << name;
   std::printf("%s: greatest difference %.2e\n", name.c_str(), difference.greatest);
+}
+
+// The reference's greedy answers have ids that are each the likeliest after those before it,
+// wherever the reference was sure. Counts what was compared.
+void ExpectGreedyIds(LoadedModel& model, const json::value& cases, int* compared,
+                     const Adapter* adapter = nullptr) {
+  const std::vector<int>& suppressed = model.vocabulary->suppressed_ids();
+  for (const json::value& entry : cases.as_array()) {
+    std::vector<int32_t> ids = Ints(entry.at("ids"));
+    const size_t prompt_len = ids.size();
+    const std::vector<int32_t> greedy = Ints(entry.at("greedy"));
+    ids.insert(ids.end(), greedy.begin(), greedy.end());
+    ASSERT_OK_AND_ASSIGN(
+        const Score score,
+        BlockingScore(*model.runner, *model.cache, model.config().vocab_size, ids,
+                      static_cast<int>(suppressed.size()) + 1, /*media=*/{}, adapter));
+    for (size_t i = 0; i < greedy.size(); ++i) {
+      if (entry.at("greedy_lead").as_array()[i].to_number<float>() < kLeadBound) continue;
+      const auto& top = score.top[prompt_len - 1 + i];
+      const auto best = std::find_if(top.begin(), top.end(), [&](const TokenLogprob& token) {
+        return std::find(suppressed.begin(), suppressed.end(), token.id) == suppressed.end();
+      });
+      ASSERT_NE(best, top.end());
+      EXPECT_EQ(best->id, greedy[i]) << "prompt of " << prompt_len << ", greedy id " << i;
+      ++*compared;
+    }
+  }
 }
 
 class GoldenTextTest : public ::testing::TestWithParam<std::string> {};
@@ -188,32 +216,12 @@ TEST_P(GoldenTextTest, LogprobsAreTheReferences) {
   }
 }
 
-// Given the reference's greedy answers, expect each of their ids to be the likeliest after those
-// before it, wherever the reference was sure. One of them is <|audio|>, which reads as padding.
+// Given the reference's greedy answers, expect their ids. One of them is <|audio|>, which reads as
+// padding.
 TEST_P(GoldenTextTest, GreedyIdsAreTheReferences) {
   LoadedModel model = Load(GetParam());
-  const std::vector<int>& suppressed = model.vocabulary->suppressed_ids();
-  const json::value text = ReadJson("text.json");
   int compared = 0;
-  for (const json::value& entry : text.at("cases").as_array()) {
-    std::vector<int32_t> ids = Ints(entry.at("ids"));
-    const size_t prompt_len = ids.size();
-    const std::vector<int32_t> greedy = Ints(entry.at("greedy"));
-    ids.insert(ids.end(), greedy.begin(), greedy.end());
-    ASSERT_OK_AND_ASSIGN(const Score score,
-                         BlockingScore(*model.runner, *model.cache, model.config().vocab_size, ids,
-                                       static_cast<int>(suppressed.size()) + 1));
-    for (size_t i = 0; i < greedy.size(); ++i) {
-      if (entry.at("greedy_lead").as_array()[i].to_number<float>() < kLeadBound) continue;
-      const auto& top = score.top[prompt_len - 1 + i];
-      const auto best = std::find_if(top.begin(), top.end(), [&](const TokenLogprob& token) {
-        return std::find(suppressed.begin(), suppressed.end(), token.id) == suppressed.end();
-      });
-      ASSERT_NE(best, top.end());
-      EXPECT_EQ(best->id, greedy[i]) << "prompt of " << prompt_len << ", greedy id " << i;
-      ++compared;
-    }
-  }
+  ASSERT_NO_FATAL_FAILURE(ExpectGreedyIds(model, ReadJson("text.json").at("cases"), &compared));
   EXPECT_GT(compared, 200);
 }
 
@@ -376,6 +384,65 @@ TEST(KvFlagsTest, BadValuesNameTheFlag) {
   EXPECT_THAT(LoadModel(absl::StrCat(kFolder, "model.gguf"), options).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--kv_form=slim")));
 }
+
+// Model, adapter and form of keys and values.
+struct AdapterCase {
+  absl::string_view model;
+  absl::string_view adapter;
+  absl::string_view kv_form;
+};
+class GoldenAdapterTest : public ::testing::TestWithParam<AdapterCase> {};
+
+// Given the adapter's set, from PEFT and from GGUF, expect the reference's probabilities and greedy
+// ids; without the adapter, others.
+TEST_P(GoldenAdapterTest, IsTheReferences) {
+  LoadedModel model = Load(std::string(GetParam().model), "auto", "f32", GetParam().kv_form);
+  ASSERT_OK(model.adapters->BlockingLoad("a", absl::StrCat(kFolder, GetParam().adapter)));
+  const std::shared_ptr<const Adapter> adapter = model.adapters->Find("a");
+  const Arrays golden("lora.safetensors");
+  const json::value lora = ReadJson("lora.json");
+  EXPECT_EQ(adapter->layers[0][0].scale, lora.at("scale").to_number<float>());
+  int index = 0;
+  for (const json::value& entry : lora.at("cases").as_array()) {
+    const std::string name = absl::StrCat("case", index++);
+    ExpectTopLogprobs(model, Ints(entry.at("ids")), golden, name, adapter.get());
+    Difference without;
+    Score score;
+    ASSERT_NO_FATAL_FAILURE(Compare(model, Ints(entry.at("ids")), golden, name, &without, &score));
+    EXPECT_GT(without.greatest, 0.5f) << "the adapter changes nothing";
+  }
+  int compared = 0;
+  ASSERT_NO_FATAL_FAILURE(ExpectGreedyIds(model, lora.at("cases"), &compared, adapter.get()));
+  EXPECT_GT(compared, 20);
+}
+
+// Given chunks of another size and the other instruction set, expect equal bits.
+TEST_P(GoldenAdapterTest, ChunksGiveEqualBits) {
+  LoadedModel models[] = {
+      Load(std::string(GetParam().model), "auto", "f32", GetParam().kv_form),
+      Load(std::string(GetParam().model), "avx2", "f32", GetParam().kv_form, 7)};
+  const json::value lora = ReadJson("lora.json");
+  for (const json::value& entry : lora.at("cases").as_array()) {
+    std::vector<std::vector<float>> logprobs;
+    for (LoadedModel& model : models) {
+      ASSERT_OK(model.adapters->BlockingLoad("a", absl::StrCat(kFolder, GetParam().adapter)));
+      ASSERT_OK_AND_ASSIGN(
+          const Score score,
+          BlockingScore(*model.runner, *model.cache, model.config().vocab_size,
+                        Ints(entry.at("ids")), 0, /*media=*/{}, model.adapters->Find("a").get()));
+      logprobs.push_back(score.logprobs);
+    }
+    EXPECT_EQ(logprobs[0], logprobs[1]);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, GoldenAdapterTest,
+                         ::testing::Values(AdapterCase{"model.gguf", "lora", "plain"},
+                                           AdapterCase{"model", "lora.gguf", "plain"},
+                                           AdapterCase{"model.gguf", "lora.gguf", "narrow"}),
+                         [](const auto& info) {
+                           return absl::StrCat("Case", info.index, "_", info.param.kv_form);
+                         });
 
 class GoldenQuantTest : public ::testing::TestWithParam<std::string> {};
 

@@ -164,6 +164,11 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   ASSIGN_OR_RETURN(model.device, MakeDevice(options));
   ASSIGN_OR_RETURN(Weights weights, LoadWeights(*model.file, *model.device));
   model.weights = std::make_unique<Weights>(std::move(weights));
+  if (options.adapters.adapters_max < 0 || options.adapters.bytes_max < 0) {
+    return absl::InvalidArgumentError("--adapters_max and --adapter_bytes_max must be at least 0");
+  }
+  model.adapters = std::make_unique<AdapterRegistry>(&model.weights->config, model.device.get(),
+                                                     options.adapters);
   RETURN_IF_ERROR(LoadEmbedder(options.mmproj, model));
   const ModelRunnerOptions runner = RunnerOptions(options, model);
   KvPlanOptions kv = options.kv;

@@ -11,6 +11,7 @@
 #include "model/model_file.h"
 #include "model/vocabulary.h"
 #include "proto/page_event.h"
+#include "worker/adapter_registry.h"
 #include "worker/disk_tier.h"
 #include "worker/drafter.h"
 #include "worker/host_tier.h"
@@ -36,6 +37,7 @@ struct LoadOptions {
   std::string kv_form = "plain";  // of full layers: plain, narrow
   KvPlanOptions kv;               // its layout comes from the two above
   TierOptions tiers;
+  AdapterLimits adapters;
   std::string mmproj;     // file of the embedders of images and sounds; empty: the model's own
   std::string assistant;  // file or folder of the model's drafter; empty: none
   int drafts_max = 3;     // tokens that it may draft for one request in a step
@@ -49,6 +51,7 @@ struct LoadedModel {
                                                  // file has no tokenizer
   std::unique_ptr<Device> device;
   std::unique_ptr<Weights> weights;
+  std::unique_ptr<AdapterRegistry> adapters;
   std::unique_ptr<KvCache> cache;
   std::unique_ptr<HostTier> host_tier;      // may be null
   std::unique_ptr<DiskTier> disk_tier;      // may be null

@@ -31,6 +31,10 @@ ABSL_FLAG(int, port, 9381, "gRPC port; 0 lets the kernel pick.");
 ABSL_FLAG(int, running_requests_max, 64, "Requests computed in one step.");
 ABSL_FLAG(int, waiting_requests_max, 256, "Requests that may wait; one more is refused.");
 ABSL_FLAG(int, step_tokens_max, 512, "Tokens computed in one step; longer prompts go in chunks.");
+ABSL_FLAG(
+    std::string, adapter_dir, "",
+    "Folder of LoRA adapters to load at start, each under the name of its folder or GGUF file; "
+    "empty: none.");
 ABSL_FLAG(bool, dry_run, false, "Print the memory plan and exit; nothing is served.");
 ABSL_FLAG(int, drain_timeout_s, 30, "How long SIGTERM waits for running requests.");
 
@@ -41,6 +45,7 @@ constexpr char kUsage[] =
     "facet-worker: computes tokens for routers.\n\n"
     "  facet-worker --model=facet-nano.gguf\n"
     "  facet-worker --model=facet-nano.gguf --dry_run\n"
+    "  facet-worker --model=facet-nano.gguf --adapter_dir=adapters\n"
     "  facet-worker --model=gemma-4-12b-it-Q4_K_M.gguf --threads=8 --kv_cache_mib=4096";
 
 // Lets a router's keepalive pings through, which notice a vanished host within seconds.
@@ -109,6 +114,9 @@ void PrintPlan(const LoadedModel& model) {
     print_pool("host, sliding ", absl::StrCat(format, " plain"), slots.page_count(KvPool::kSliding),
                plan.sliding_page_bytes);
   }
+  const AdapterLimits& adapters = model.adapters->limits();
+  std::printf("adapters       %10.1f MiB at most, %d of them\n",
+              static_cast<double>(adapters.bytes_max) / (1 << 20), adapters.adapters_max);
   std::printf("%lld tokens of context fit in all, at most %d in one sequence\n",
               static_cast<long long>(plan.full_pages) * kPageTokens, plan.context_tokens_max);
 }
@@ -135,9 +143,15 @@ int Main() {
     LogWarning("requests with grammars will be refused",
                {{"reason", std::string(grammar_compiler.status().message())}});
   }
+  ObserveAdapters(*model->adapters, board);
+  if (const std::string folder = absl::GetFlag(FLAGS_adapter_dir); !folder.empty()) {
+    if (absl::Status status = BlockingLoadFolder(folder, *model->adapters); !status.ok()) {
+      return Fail(absl::Status(status.code(), absl::StrCat("--adapter_dir: ", status.message())));
+    }
+  }
   Engine engine(options, parts);
   WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
-                        &board);
+                        &board, model->adapters.get());
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();

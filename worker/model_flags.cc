@@ -27,6 +27,8 @@ ABSL_FLAG(int64_t, host_tier_bytes, int64_t{1} << 30,
 ABSL_FLAG(std::string, disk_tier_dir, "",
           "Folder for cached prefixes, found again after a restart; empty: none.");
 ABSL_FLAG(int64_t, disk_tier_bytes, int64_t{16} << 30, "The most that --disk_tier_dir holds.");
+ABSL_FLAG(int, adapters_max, 16, "LoRA adapters that may be loaded at once.");
+ABSL_FLAG(int64_t, adapter_bytes_max, int64_t{1} << 30, "Memory for their weights.");
 ABSL_FLAG(int, context_tokens_max, 0, "Longest prompt and answer; 0: the model's, if it fits.");
 
 namespace facet {
@@ -50,6 +52,7 @@ LoadOptions LoadOptionsFromFlags() {
   options.kv.context_tokens_max = absl::GetFlag(FLAGS_context_tokens_max);
   options.tiers = {absl::GetFlag(FLAGS_host_tier_bytes), absl::GetFlag(FLAGS_disk_tier_dir),
                    absl::GetFlag(FLAGS_disk_tier_bytes)};
+  options.adapters = {absl::GetFlag(FLAGS_adapters_max), absl::GetFlag(FLAGS_adapter_bytes_max)};
   options.mmproj = absl::GetFlag(FLAGS_mmproj);
   options.assistant = absl::GetFlag(FLAGS_assistant);
   options.drafts_max = absl::GetFlag(FLAGS_drafts_max);
@@ -65,7 +68,7 @@ std::vector<std::string> ModelFlagArguments() {
   std::vector<std::string> arguments;
   for (const absl::string_view name :
        {"mmproj", "assistant", "drafts_max", "device", "cpu_path", "kv_cache_mib", "kv_format",
-        "kv_form", "context_tokens_max"}) {
+        "kv_form", "adapters_max", "adapter_bytes_max", "context_tokens_max"}) {
     arguments.push_back(
         absl::StrCat("--", name, "=", absl::FindCommandLineFlag(name)->CurrentValue()));
   }

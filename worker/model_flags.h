@@ -26,6 +26,8 @@ inline constexpr char kModelFlagsUsage[] =
     "  --kv_cache_mib=2048     memory for keys and values\n"
     "  --kv_format=f32         how they are coded: f32, bf16, fp8, q8\n"
     "  --kv_form=plain         of full layers: plain, or narrow (37 % less memory at 12B)\n"
+    "  --adapters_max=16       LoRA adapters that may be loaded at once\n"
+    "  --adapter_bytes_max=N   memory for their weights, 1 GiB if not given\n"
     "  --context_tokens_max=0  longest prompt and answer; 0: the model's, as far as memory "
     "allows\n";
 

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "worker/adapter_rows.h"
 #include "worker/attention_rows.h"
 #include "worker/decoder.h"
 #include "worker/device_array.h"
@@ -19,7 +20,7 @@ class TextModelRunner final : public ModelRunner {
  public:
   TextModelRunner(const Weights* weights, KvCache* cache, Device* device, MediaEmbedder* embedder,
                   const ModelRunnerOptions& options, AttentionRows full, AttentionRows sliding,
-                  Decoder decoder)
+                  AdapterRows adapters, Decoder decoder)
       : weights_(*weights),
         config_(weights->config),
         cache_(*cache),
@@ -28,6 +29,7 @@ class TextModelRunner final : public ModelRunner {
         options_(options),
         full_(std::move(full)),
         sliding_(std::move(sliding)),
+        adapters_(std::move(adapters)),
         decoder_(std::move(decoder)) {}
 
   absl::Status Allocate();
@@ -49,6 +51,7 @@ class TextModelRunner final : public ModelRunner {
   const ModelRunnerOptions options_;
 
   AttentionRows full_, sliding_;
+  AdapterRows adapters_;
   Decoder decoder_;
   DeviceArray<int32_t> ids_;         // [rows_max]
   DeviceArray<int32_t> output_ids_;  // [output_rows_max], the rows whose logits are wanted
@@ -95,6 +98,7 @@ std::vector<int32_t> TextModelRunner::EmbeddedIds(const Batch& batch) const {
 absl::Span<const float> TextModelRunner::RunBlocking(const Batch& batch) {
   CheckBatch(batch);
   PrepareAttention(batch);
+  adapters_.Set(batch);
   ids_.Upload(EmbeddedIds(batch));
   const int rows = batch.rows();
   const float embedding_scale = std::sqrt(static_cast<float>(config_.hidden_size));
@@ -103,7 +107,7 @@ absl::Span<const float> TextModelRunner::RunBlocking(const Batch& batch) {
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerConfig& layer = config_.layers[i];
     decoder_.RunLayer(weights_.layers[i], layer, layer.sliding ? sliding_ : full_,
-                      cache_.layer(static_cast<int>(i)), rows);
+                      cache_.layer(static_cast<int>(i)), rows, {&adapters_, static_cast<int>(i)});
   }
   return RunHeadBlocking(batch);
 }
@@ -134,10 +138,12 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Make(const Weights* we
                    AttentionRows::Make(*weights, /*sliding=*/false, options.rows_max, device));
   ASSIGN_OR_RETURN(AttentionRows sliding,
                    AttentionRows::Make(*weights, /*sliding=*/true, options.rows_max, device));
+  ASSIGN_OR_RETURN(AdapterRows adapters,
+                   AdapterRows::Make(weights->config, options.rows_max, device));
   ASSIGN_OR_RETURN(Decoder decoder, Decoder::Make(weights->config, options.rows_max, device));
-  auto runner =
-      std::make_unique<TextModelRunner>(weights, cache, device, embedder, options, std::move(full),
-                                        std::move(sliding), std::move(decoder));
+  auto runner = std::make_unique<TextModelRunner>(weights, cache, device, embedder, options,
+                                                  std::move(full), std::move(sliding),
+                                                  std::move(adapters), std::move(decoder));
   RETURN_IF_ERROR(runner->Allocate());
   return std::unique_ptr<ModelRunner>(std::move(runner));
 }

@@ -39,7 +39,7 @@ int ChunkEnd(int first, int end, absl::Span<const MediaItem> media) {
 
 absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int vocab_size,
                                     absl::Span<const int32_t> tokens, int top_count,
-                                    absl::Span<const MediaItem> media) {
+                                    absl::Span<const MediaItem> media, const Adapter* adapter) {
   if (absl::Status status = Validate(cache, vocab_size, tokens); !status.ok()) return status;
   PageTables pages;
   const absl::Cleanup give_back = [&] {
@@ -60,7 +60,7 @@ absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int voc
     // and stores the same keys each time.
     for (int begin = first; begin < end; begin += output_rows) {
       Batch batch;
-      batch.Add(tokens.subspan(first, end - first), first, &pages, /*outputs=*/0, media);
+      batch.Add(tokens.subspan(first, end - first), first, &pages, /*outputs=*/0, media, adapter);
       const int rows = std::min(output_rows, end - begin);
       for (int row = 0; row < rows; ++row) batch.output_rows.push_back(begin - first + row);
       const absl::Span<const float> logits = runner.RunBlocking(batch);

@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "worker/adapter.h"
 #include "worker/kv_cache.h"
 #include "worker/media_item.h"
 #include "worker/model_runner.h"
@@ -20,13 +21,14 @@ struct Score {
   std::vector<std::vector<TokenLogprob>> top;
 };
 
-// Runs `tokens`, of which `media` stand in place of some, through the model and says how likely
-// each was. Nothing is generated or suppressed. Uses `runner` and `cache` alone for its time: no
-// engine may run on them. INVALID_ARGUMENT for an empty or too long list or an id outside [0,
-// vocab_size).
+// Runs `tokens`, of which `media` stand in place of some, through the model, changed by `adapter`
+// if that is not null, and says how likely each was. Nothing is generated or suppressed. Uses
+// `runner` and `cache` alone for its time: no engine may run on them. INVALID_ARGUMENT for an empty
+// or too long list or an id outside [0, vocab_size).
 absl::StatusOr<Score> BlockingScore(ModelRunner& runner, KvCache& cache, int vocab_size,
                                     absl::Span<const int32_t> tokens, int top_count,
-                                    absl::Span<const MediaItem> media = {});
+                                    absl::Span<const MediaItem> media = {},
+                                    const Adapter* adapter = nullptr);
 
 }  // namespace facet
 

@@ -83,6 +83,7 @@ class TieredCache final : public PrefixCache::Listener {
 
   // So many tokens of prompts were computed in this time.
   void AddPrefill(int tokens, absl::Duration took) { prefill_rate_.Add(tokens, took); }
+  double prefill_tokens_per_s() const { return prefill_rate_.per_s(); }
 
   // Starts the disk's thread; `on_completed` is called there when TakeCompleted has something.
   void Start(std::function<void()> on_completed);

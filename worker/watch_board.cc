@@ -10,6 +10,7 @@ bool SameCounts(const v1::Load& a, const v1::Load& b) {
   return a.running_requests() == b.running_requests() &&
          a.waiting_requests() == b.waiting_requests() &&
          a.full_pages_free() == b.full_pages_free() &&
+         a.prefill_tokens_waiting() == b.prefill_tokens_waiting() &&
          a.sliding_pages_free() == b.sliding_pages_free() && a.draining() == b.draining();
 }
 
@@ -29,7 +30,15 @@ WatchBoard::~WatchBoard() {
 void WatchBoard::PostLoad(const v1::Load& load) {
   absl::MutexLock lock(&mutex_);
   if (!SameCounts(load, load_)) load_changed_ = true;
+  auto adapters = std::move(*load_.mutable_adapters());
   load_ = load;
+  *load_.mutable_adapters() = std::move(adapters);
+}
+
+void WatchBoard::PostAdapters(const std::vector<v1::AdapterInfo>& adapters) {
+  absl::MutexLock lock(&mutex_);
+  load_.mutable_adapters()->Assign(adapters.begin(), adapters.end());
+  load_changed_ = true;
 }
 
 void WatchBoard::PostPage(const PageEvent& event) {

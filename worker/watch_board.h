@@ -36,6 +36,8 @@ class WatchBoard {
 
   void PostLoad(const v1::Load& load) ABSL_LOCKS_EXCLUDED(mutex_);
   void PostPage(const PageEvent& event) ABSL_LOCKS_EXCLUDED(mutex_);
+  // All adapters that the worker holds: they stand in the loads that watchers hear.
+  void PostAdapters(const std::vector<v1::AdapterInfo>& adapters) ABSL_LOCKS_EXCLUDED(mutex_);
   // Tells the newest at once, then each change until RemoveWatcher returns.
   void AddWatcher(Watcher* watcher) ABSL_LOCKS_EXCLUDED(mutex_);
   void RemoveWatcher(Watcher* watcher) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -45,7 +47,7 @@ class WatchBoard {
 
   const absl::Duration interval_;
   absl::Mutex mutex_;
-  v1::Load load_ ABSL_GUARDED_BY(mutex_);
+  v1::Load load_ ABSL_GUARDED_BY(mutex_);  // with the adapters
   bool load_changed_ ABSL_GUARDED_BY(mutex_) = false;
   // A bit for each tier where a page of a key and pool (sliding or not) is.
   absl::flat_hash_map<std::pair<PageKey, bool>, uint8_t> pages_ ABSL_GUARDED_BY(mutex_);

@@ -42,6 +42,11 @@ v1::GenerateReply ErrorReply(const absl::Status& status) {
   return reply;
 }
 
+// The codes have equal values.
+grpc::Status ToGrpc(const absl::Status& status) {
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
 // A single call has no way to ask for data.
 absl::Status CheckMediaIsHere(const v1::GenerateRequest& request) {
   for (int i = 0; i < request.media_size(); ++i) {
@@ -333,6 +338,35 @@ grpc::ServerWriteReactor<v1::GenerateReply>* WorkerService::Generate(
 grpc::ServerWriteReactor<v1::WatchReply>* WorkerService::Watch(grpc::CallbackServerContext*,
                                                                const v1::WatchRequest*) {
   return new WatchReactor(&board_);
+}
+
+grpc::ServerUnaryReactor* WorkerService::LoadAdapter(grpc::CallbackServerContext* context,
+                                                     const v1::LoadAdapterRequest* request,
+                                                     v1::LoadAdapterReply*) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loader_.Add(request->name(), request->path(),
+              [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* WorkerService::UnloadAdapter(grpc::CallbackServerContext* context,
+                                                       const v1::UnloadAdapterRequest* request,
+                                                       v1::UnloadAdapterReply*) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(adapters_.Unload(request->name())));
+  return reactor;
+}
+
+void ObserveAdapters(AdapterRegistry& adapters, WatchBoard& board) {
+  adapters.SetObserver([&board](const std::vector<AdapterRegistry::Entry>& entries) {
+    std::vector<v1::AdapterInfo> infos(entries.size());
+    for (size_t i = 0; i < entries.size(); ++i) {
+      infos[i].set_name(entries[i].name);
+      infos[i].set_digest(entries[i].digest);
+      infos[i].set_rank_max(entries[i].rank_max);
+    }
+    board.PostAdapters(infos);
+  });
 }
 
 }  // namespace facet

@@ -2,18 +2,25 @@
 #define FACET_WORKER_WORKER_SERVICE_H_
 
 #include "proto/worker.grpc.pb.h"
+#include "worker/adapter_loader.h"
+#include "worker/adapter_registry.h"
 #include "worker/engine.h"
 #include "worker/watch_board.h"
 
 namespace facet {
 
 // The gRPC face of an engine (contract: proto/worker.proto). Thread-safe; gRPC's threads call it,
-// and all they do is enqueue. `engine` and `board` must outlive the server that this is registered
+// and all they do is enqueue. What it is made from must outlive the server that this is registered
 // with.
 class WorkerService final : public v1::Worker::CallbackService {
  public:
-  WorkerService(const v1::DescribeReply& description, Engine* engine, WatchBoard* board)
-      : description_(description), engine_(*engine), board_(*board) {}
+  WorkerService(const v1::DescribeReply& description, Engine* engine, WatchBoard* board,
+                AdapterRegistry* adapters)
+      : description_(description),
+        engine_(*engine),
+        board_(*board),
+        adapters_(*adapters),
+        loader_(adapters) {}
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
@@ -24,12 +31,23 @@ class WorkerService final : public v1::Worker::CallbackService {
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
   grpc::ServerWriteReactor<v1::WatchReply>* Watch(grpc::CallbackServerContext* context,
                                                   const v1::WatchRequest* request) override;
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
+                                        const v1::LoadAdapterRequest* request,
+                                        v1::LoadAdapterReply* reply) override;
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context,
+                                          const v1::UnloadAdapterRequest* request,
+                                          v1::UnloadAdapterReply* reply) override;
 
  private:
   const v1::DescribeReply description_;
   Engine& engine_;
   WatchBoard& board_;
+  AdapterRegistry& adapters_;
+  AdapterLoader loader_;
 };
+
+// Tells `board`'s watchers of the registry's adapters, now and when they change.
+void ObserveAdapters(AdapterRegistry& adapters, WatchBoard& board);
 
 }  // namespace facet
 

@@ -41,7 +41,7 @@ class WorkerServiceTest : public ::testing::Test {
     model_->ObservePages([this](const PageEvent& event) { board_.PostPage(event); });
     engine_ = std::make_unique<Engine>(options, PartsOf(*model_));
     service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),
-                                               engine_.get(), &board_);
+                                               engine_.get(), &board_, model_->adapters.get());
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -101,6 +101,65 @@ TEST_F(WorkerServiceTest, DescribesTheModel) {
   EXPECT_EQ(reply.context_tokens_max(), 1024);
   ASSERT_OK_AND_ASSIGN(const GgufHeader header, ParseGguf(reply.metadata_gguf()));
   EXPECT_EQ(header.metadata.values(), model_->file->metadata().values());
+}
+
+// Given adapters that come and go, expect watchers to hear of each, requests to find them, and
+// every refusal to say why.
+TEST_F(WorkerServiceTest, LoadsAndUnloadsAdapters) {
+  ObserveAdapters(*model_->adapters, board_);
+  grpc::ClientContext watching;
+  const auto reader = stub_->Watch(&watching, {});
+  v1::WatchReply reply;
+  const auto await_adapters = [&](const std::vector<std::string>& names) {
+    while (reader->Read(&reply)) {
+      std::vector<std::string> heard;
+      for (const v1::AdapterInfo& info : reply.load().adapters()) heard.push_back(info.name());
+      if (heard == names) return true;
+    }
+    return false;
+  };
+  const auto load = [&](const std::string& name, const std::string& path) {
+    grpc::ClientContext context;
+    v1::LoadAdapterRequest request;
+    request.set_name(name);
+    request.set_path(path);
+    v1::LoadAdapterReply ignored;
+    return stub_->LoadAdapter(&context, request, &ignored);
+  };
+  const auto unload = [&](const std::string& name) {
+    grpc::ClientContext context;
+    v1::UnloadAdapterRequest request;
+    request.set_name(name);
+    v1::UnloadAdapterReply ignored;
+    return stub_->UnloadAdapter(&context, request, &ignored);
+  };
+  const std::string path = "tests/testdata/golden/lora";
+  EXPECT_TRUE(await_adapters({}));
+  EXPECT_TRUE(load("b", path).ok());
+  EXPECT_TRUE(await_adapters({"b"}));
+  EXPECT_EQ(reply.load().adapters(0).digest(), model_->adapters->Find("b")->digest);
+  EXPECT_EQ(reply.load().adapters(0).rank_max(), 4u);
+  EXPECT_TRUE(load("a", path + ".gguf").ok());
+  EXPECT_TRUE(await_adapters({"a", "b"}));
+
+  v1::GenerateRequest request = Request(5);
+  request.set_adapter("b");
+  grpc::ClientContext context;
+  const auto answer = stub_->Generate(&context, request);
+  v1::GenerateReply last;
+  for (v1::GenerateReply next; answer->Read(&next);) last = next;
+  EXPECT_EQ(last.finish_reason(), v1::FINISH_REASON_LENGTH);
+  // The engine's own loads keep the adapters.
+  EXPECT_TRUE(unload("b").ok());
+  EXPECT_TRUE(await_adapters({"a"}));
+
+  EXPECT_EQ(unload("b").error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(load("c", "nowhere").error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(load("c", "nowhere").error_message(), HasSubstr("nowhere"));
+  EXPECT_EQ(load("c/d", path).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(load("c", "tests/testdata/golden/model.gguf").error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  watching.TryCancel();
 }
 
 // Given a single request, expect its tokens one reply a step, and the reason in the last.

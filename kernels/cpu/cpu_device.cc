@@ -39,6 +39,8 @@ constexpr int kTaskHeadsMin = 4;
 // Decoded rows stand this many floats further apart than they are long: at a power of two, a column
 // of them would fall into few sets of the first cache level.
 constexpr int kRowGap = 16;
+// Columns of an adapter's basis that one task decodes and adds: 16 rows of them are 16 KiB.
+constexpr int64_t kBasisColumns = 256;
 // Keys that are decoded and scored at once: 16 x 512 x 4 bytes = 32 KiB stay in the first cache
 // level.
 constexpr int kScoredKeys = 16;
@@ -137,6 +139,8 @@ class CpuDevice final : public Device {
   }
 
   void MatMul(const float* x, const Weight& weight, int rows, float* out) override;
+  void AddCombinations(const float* x, const Weight& basis, float scale, const int32_t* rows_of_out,
+                       int rows, float* out) override;
   void NormRopeStore(const QueryKeyValue& qkv, const RopeTable& rope, const KvRows& rows,
                      const KvLayer& layer) override;
   void Attend(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
@@ -248,6 +252,23 @@ void CpuDevice::MatMul(const float* x, const Weight& weight, int rows, float* ou
       MultiplyPanelInPieces(x, weight, rows, first, count, out + first, thread);
     } else {
       MultiplyPanel(x, weight, rows, first, count, out + first, thread);
+    }
+  });
+}
+
+void CpuDevice::AddCombinations(const float* x, const Weight& basis, float scale,
+                                const int32_t* rows_of_out, int rows, float* out) {
+  CHECK_EQ(basis.columns % 16, 0);
+  const int64_t rank = basis.rows, columns = basis.columns;
+  const int64_t tasks = (columns + kBasisColumns - 1) / kBasisColumns;
+  ForTasks(tasks, rows * rank * columns, [&](int64_t task, int thread) {
+    const int64_t first = task * kBasisColumns, count = std::min(kBasisColumns, columns - first);
+    float* decoded = Scratch(thread, rank * count);
+    for (int64_t k = 0; k < rank; ++k) Decode(basis, k, first, count, decoded + k * count);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t row = rows_of_out == nullptr ? r : rows_of_out[r];
+      kernels_->add_combination(x + r * rank, decoded, rank, count, scale,
+                                out + row * columns + first);
     }
   });
 }

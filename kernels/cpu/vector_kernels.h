@@ -58,6 +58,11 @@ struct VectorKernels {
   void (*dot_accumulate)(const float* x, int64_t x_stride, int64_t x_rows, const float* w,
                          int64_t w_stride, int64_t w_rows, int64_t size, float* sums);
 
+  // out[i] += scale * sum over k of factors[k] * rows[k * size + i], summed in ascending k.
+  // REQUIRES: size is a multiple of 16.
+  void (*add_combination)(const float* factors, const float* rows, int64_t count, int64_t size,
+                          float scale, float* out);
+
   // out[i] = the sum of lanes[i * 16 ... i * 16 + 15].
   void (*reduce)(const float* lanes, int64_t count, float* out);
 

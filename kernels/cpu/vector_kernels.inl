@@ -100,6 +100,36 @@ void DotAccumulate(const float* x, int64_t x_stride, int64_t x_rows, const float
   ForEachBlock(x_rows, w_rows, AccumulateBlock{x, x_stride, w, w_stride, w_rows, size, sums});
 }
 
+// kColumns registers of `out`, each of which depends on its own columns alone.
+template <int kColumns>
+inline void AddCombinationColumns(const float* factors, const float* rows, int64_t count,
+                                  int64_t size, float scale, float* out) {
+  Lanes sums[kColumns];
+  for (int c = 0; c < kColumns; ++c) sums[c] = Broadcast(0.0f);
+  for (int64_t k = 0; k < count; ++k) {
+    const Lanes factor = Broadcast(factors[k]);
+    for (int c = 0; c < kColumns; ++c) {
+      sums[c] = Fma(factor, Load(rows + k * size + c * kLanes), sums[c]);
+    }
+  }
+  const Lanes scales = Broadcast(scale);
+  for (int c = 0; c < kColumns; ++c) {
+    Store(out + c * kLanes, Fma(scales, sums[c], Load(out + c * kLanes)));
+  }
+}
+
+void AddCombination(const float* factors, const float* rows, int64_t count, int64_t size,
+                    float scale, float* out) {
+  constexpr int kColumns = 4;
+  int64_t i = 0;
+  for (; i + kColumns * kLanes <= size; i += kColumns * kLanes) {
+    AddCombinationColumns<kColumns>(factors, rows + i, count, size, scale, out + i);
+  }
+  for (; i < size; i += kLanes) {
+    AddCombinationColumns<1>(factors, rows + i, count, size, scale, out + i);
+  }
+}
+
 void Reduce(const float* lanes, int64_t count, float* out) {
   for (int64_t i = 0; i < count; ++i) out[i] = Sum(Load(lanes + i * kLanes));
 }
@@ -281,6 +311,7 @@ constexpr facet::VectorKernels MakeKernels(const char* name) {
   kernels.dequantize[30] = DequantizeBF16;
   kernels.dot_tile = DotTile;
   kernels.dot_accumulate = DotAccumulate;
+  kernels.add_combination = AddCombination;
   kernels.reduce = Reduce;
   kernels.rms_norm = RmsNorm;
   kernels.add_scale = AddScale;

@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
+#include "ops/cli/adapter_flag.h"
 #include "ops/cli/command.h"
 #include "ops/cli/json_lines.h"
 #include "ops/cli/progress.h"
@@ -50,7 +51,8 @@ int32_t IdAt(int position, int vocab_size) {
 // One sequence with pages of its own, filled by steps.
 class Row {
  public:
-  explicit Row(LoadedModel* model) : model_(*model) {}
+  // `adapter` may be null.
+  Row(LoadedModel* model, const Adapter* adapter) : model_(*model), adapter_(adapter) {}
   ~Row() {
     PrefixCache& cache = model_.cache->pages();
     for (const int32_t page : pages_.full) cache.Release(KvPool::kFull, page);
@@ -76,7 +78,7 @@ class Row {
       pages_.full.push_back(cache.Take(KvPool::kFull));
       pages_.sliding.push_back(cache.Take(KvPool::kSliding));
     }
-    batch.Add(ids, length_, &pages_, outputs);
+    batch.Add(ids, length_, &pages_, outputs, /*items=*/{}, adapter_);
     return absl::OkStatus();
   }
   void Keep(int tokens) {
@@ -90,6 +92,7 @@ class Row {
 
  private:
   LoadedModel& model_;
+  const Adapter* const adapter_;
   PageTables pages_;
   int sliding_first_ = 0;  // logical sliding pages below this one are given back
   int length_ = 0;
@@ -167,12 +170,13 @@ class Decoding {
   int drafts_ = 0;
 };
 
-absl::StatusOr<Figures> Measure(LoadedModel& model, int rows, Progress& progress) {
+absl::StatusOr<Figures> Measure(LoadedModel& model, const Adapter* adapter, int rows,
+                                Progress& progress) {
   const int prompt = absl::GetFlag(FLAGS_prompt), generate = absl::GetFlag(FLAGS_generate);
   std::vector<std::unique_ptr<Row>> batch_rows;
   double prefill_s = 0;
   for (int i = 0; i < rows; ++i) {
-    batch_rows.push_back(std::make_unique<Row>(&model));
+    batch_rows.push_back(std::make_unique<Row>(&model, adapter));
     if (absl::GetFlag(FLAGS_depth) > 0) {
       RETURN_IF_ERROR(Fill(model, *batch_rows.back(), absl::GetFlag(FLAGS_depth)).status());
     }
@@ -222,11 +226,12 @@ absl::Status Run(const std::vector<absl::string_view>&) {
   }
   const absl::Time begin = absl::Now();
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
+  ASSIGN_OR_RETURN(const auto adapter, BlockingLoadAdapterFromFlag(model));
   const double load_s = absl::ToDoubleSeconds(absl::Now() - begin);
   if (!absl::GetFlag(FLAGS_json)) std::printf("batch  prefill tok/s  decode tok/s\n");
   for (const int rows : batches) {
     Progress progress(absl::StrCat("batch ", rows));
-    ASSIGN_OR_RETURN(const Figures figures, Measure(model, rows, progress));
+    ASSIGN_OR_RETURN(const Figures figures, Measure(model, adapter.get(), rows, progress));
     if (absl::GetFlag(FLAGS_json)) {
       PrintLine({{"batch", rows},
                  {"prefill_tokens_per_s", figures.prefill_tokens_per_s},
@@ -246,7 +251,8 @@ absl::Status Run(const std::vector<absl::string_view>&) {
 const Command kBenchEngineCommand = {
     "bench engine", "speed of the engine on a model: prefill and decode",
     "facet bench engine --model=PATH [--prompt=512] [--generate=64] [--batch=1,4,16] [--depth=0]\n"
-    "[--assistant=PATH --draft_acceptance=0.7] [--json]: runs prompts of fixed ids and prints "
+    "[--assistant=PATH --draft_acceptance=0.7] [--adapter=PATH] [--json]: runs prompts of fixed "
+    "ids and prints "
     "tokens per second; decode counts all rows\n"
     "together.\n\n"
     "  facet bench engine --model=facet-nano.gguf --batch=1,4,16",

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "model/detokenizer.h"
+#include "ops/cli/adapter_flag.h"
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
@@ -80,10 +81,13 @@ absl::string_view Name(v1::FinishReason reason) {
 // Keeps a window of requests in the engine and prints the answers in the order of the lines.
 class Generator {
  public:
-  Generator(LoadedModel* model, std::shared_ptr<const ServedModel> served, Engine* engine)
+  // `adapter`: the name of the one that all requests use; empty: none.
+  Generator(LoadedModel* model, std::shared_ptr<const ServedModel> served, Engine* engine,
+            std::string adapter)
       : model_(*model),
         served_(std::move(served)),
         engine_(*engine),
+        adapter_(std::move(adapter)),
         collector_(std::make_shared<Collector>()) {}
 
   absl::Status Add(const json::object& line) {
@@ -92,6 +96,7 @@ class Generator {
     ASSIGN_OR_RETURN(std::vector<BuiltChoice> choices,
                      BuildChoices(*served_, request, [this] { return random_(); }));
     if (choices[0].media != nullptr) PutMediaData(*choices[0].media, choices[0].request);
+    choices[0].request.set_adapter(adapter_);
     if (static_cast<int>(pending_.size()) >= engine_.options().running_requests_max) {
       RETURN_IF_ERROR(PrintNext());
     }
@@ -133,6 +138,7 @@ class Generator {
   LoadedModel& model_;
   const std::shared_ptr<const ServedModel> served_;  // shared with nobody else here
   Engine& engine_;
+  const std::string adapter_;
   const std::shared_ptr<Collector> collector_;  // shared with the engine's requests
   absl::BitGen random_;
   uint64_t next_id_ = 0;
@@ -142,9 +148,10 @@ class Generator {
 absl::Status Run(const std::vector<absl::string_view>&) {
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
   ASSIGN_OR_RETURN(auto served, DescribeLocally(model));
+  ASSIGN_OR_RETURN(const auto adapter, BlockingLoadAdapterFromFlag(model));
   Engine engine(EngineOptionsFor(model), PartsOf(model));
   engine.Start();
-  Generator generator(&model, std::move(served), &engine);
+  Generator generator(&model, std::move(served), &engine, adapter == nullptr ? "" : adapter->name);
   RETURN_IF_ERROR(ForEachInputLine(
       [&](const json::object& line) { return InWordsOfLine(line, generator.Add(line)); }));
   while (!generator.done()) RETURN_IF_ERROR(generator.PrintNext());
@@ -155,7 +162,8 @@ absl::Status Run(const std::vector<absl::string_view>&) {
 
 const Command kGenerateCommand = {
     "generate", "prompts in, answers out, without a server",
-    "facet generate --model=PATH: JSON lines on stdin, each {\"tokens\":[...]}, {\"text\":\"...\"} "
+    "facet generate --model=PATH [--adapter=PATH]: JSON lines on stdin, each {\"tokens\":[...]}, "
+    "{\"text\":\"...\"} "
     "or\n"
     "an OpenAI chat body (pictures, sounds and videos as data: URLs), with sampling fields "
     "(temperature, top_p, top_k, min_p, seed, "

@@ -5,6 +5,7 @@
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "base/status_macros.h"
+#include "ops/cli/adapter_flag.h"
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
@@ -56,14 +57,16 @@ absl::Status Run(const std::vector<absl::string_view>&) {
   if (top < 0) return absl::InvalidArgumentError("--top is negative");
   ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
   ASSIGN_OR_RETURN(const auto served, DescribeLocally(model));
+  ASSIGN_OR_RETURN(const auto adapter, BlockingLoadAdapterFromFlag(model));
   const auto score_line = [&](const json::object& line) -> absl::Status {
     ASSIGN_OR_RETURN(GenerationRequest request, ParseInputRequest(line));
     RETURN_IF_ERROR(DecodeMediaOf(request, served->media));
     const LoadedMedia* const media = request.loaded_media.get();
     ASSIGN_OR_RETURN(const BuiltPrompt prompt, BuildPrompt(*served, request.prompts[0], media));
-    ASSIGN_OR_RETURN(const Score score,
-                     BlockingScore(*model.runner, *model.cache, model.config().vocab_size,
-                                   prompt.tokens, top, ItemsOf(media, prompt.media_places)));
+    ASSIGN_OR_RETURN(
+        const Score score,
+        BlockingScore(*model.runner, *model.cache, model.config().vocab_size, prompt.tokens, top,
+                      ItemsOf(media, prompt.media_places), adapter.get()));
     PrintLine(ToJson(prompt.tokens, score, top > 0));
     return absl::OkStatus();
   };
@@ -75,7 +78,8 @@ absl::Status Run(const std::vector<absl::string_view>&) {
 
 const Command kScoreCommand = {
     "score", "how likely each token of a text is",
-    "facet score --model=PATH [--top=K]: JSON lines on stdin, each {\"tokens\":[...]},\n"
+    "facet score --model=PATH [--adapter=PATH] [--top=K]: JSON lines on stdin, each "
+    "{\"tokens\":[...]},\n"
     "{\"text\":\"...\"} or an OpenAI chat body, with pictures, sounds and videos as data: URLs.\n"
     "Nothing is generated. Gives a line\n"
     "  {\"tokens\":[...],\"logprobs\":[null,...],\"top\":[[[id,logprob],...],...],\"nll\":x}\n"

@@ -36,6 +36,8 @@ ABSL_FLAG(int, port, 9379, "HTTP port; 0 lets the kernel pick.");
 ABSL_FLAG(int, grpc_port, 9380, "gRPC port; 0 lets the kernel pick.");
 ABSL_FLAG(int, worker_port, 9381, "gRPC port of the first worker; 0 lets the kernel pick.");
 ABSL_FLAG(std::string, allowed_origins, "", "Origins that browsers may call from, or *.");
+ABSL_FLAG(std::string, adapter_dir, "", "LoRA adapters, each a folder or GGUF file.");
+ABSL_FLAG(bool, allow_adapter_loading, false, "Whether clients may load and unload adapters.");
 ABSL_FLAG(std::string, response_dir, "", "Keeps what previous_response_id goes on from.");
 
 namespace facet {
@@ -129,6 +131,7 @@ absl::Status Cluster::Start(const std::string& model) {
                                       absl::StrCat("--port=", port == 0 ? 0 : port + i),
                                       absl::StrCat("--threads=", ThreadsForEach(workers))};
     absl::c_copy(ModelFlagArguments(), std::back_inserter(flags));
+    flags.push_back(absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir)));
     ASSIGN_OR_RETURN(const std::string ready, StartChild(worker_program, flags));
     ASSIGN_OR_RETURN(const int bound, PortIn(ready, "grpc_port"));
     // The router knows it by this port, so it comes back under the same.
@@ -143,6 +146,9 @@ absl::Status Cluster::Start(const std::string& model) {
                   absl::StrCat("--port=", absl::GetFlag(FLAGS_port)),
                   absl::StrCat("--grpc_port=", absl::GetFlag(FLAGS_grpc_port)),
                   absl::StrCat("--allowed_origins=", absl::GetFlag(FLAGS_allowed_origins)),
+                  absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir)),
+                  absl::StrCat("--allow_adapter_loading=",
+                               absl::GetFlag(FLAGS_allow_adapter_loading) ? "true" : "false"),
                   absl::StrCat("--response_dir=", absl::GetFlag(FLAGS_response_dir))}));
   ASSIGN_OR_RETURN(const int http_port, PortIn(ready, "http_port"));
   ASSIGN_OR_RETURN(const int grpc_port, PortIn(ready, "grpc_port"));
@@ -259,6 +265,8 @@ const Command kServeCommand = {
     "of their own, starts\n"
     "again what dies, and stops all on Ctrl-C. MODEL is a GGUF file or a model folder.\n"
     "Threads are for each worker; 0 shares the processors out.\n"
+    "--adapter_dir=FOLDER: LoRA adapters, asked for as MODEL:NAME; --allow_adapter_loading lets\n"
+    "clients load more.\n"
     "--host_tier_bytes, --disk_tier_dir, --disk_tier_bytes: where cached prefixes go that a\n"
     "worker has no room for; from disk they are found again after a restart.\n\n"
     "  facet serve facet-nano.gguf --workers=2",

@@ -131,6 +131,53 @@ class GoldenTest(unittest.TestCase):
         self.assertEqual(plain["logprobs"], score["logprobs"])
 
 
+class GoldenAdapterTest(unittest.TestCase):
+    """The reference's numbers with a LoRA adapter, from both kinds of file."""
+    PAIRS = (("model", "lora"), ("model.gguf", "lora.gguf"))
+
+    def setUp(self):
+        with open(golden("lora.json"), encoding="utf-8") as file:
+            self.cases = json.load(file)["cases"]
+
+    def test_greedy_ids(self):
+        lines = [{"tokens": case["ids"], "max_tokens": len(case["greedy"]), "ignore_eos": True}
+                 for case in self.cases]
+        for model, adapter in self.PAIRS:
+            answers = with_model("generate", lines, "--adapter=" + golden(adapter),
+                                 model=golden(model))
+            for case, answer in zip(self.cases, answers, strict=True):
+                narrow = [i for i, lead in enumerate(case["greedy_lead"]) if lead < LEAD_BOUND]
+                length = narrow[0] if narrow else len(case["greedy"])
+                self.assertGreater(length, 4)
+                self.assertEqual(answer["tokens"][:length], case["greedy"][:length], adapter)
+            plain = with_model("generate", lines, model=golden(model))
+            self.assertNotEqual([line["tokens"] for line in plain],
+                                [line["tokens"] for line in answers])
+
+    def test_top_8(self):
+        arrays = read_safetensors(golden("lora.safetensors"))
+        lines = [{"tokens": case["ids"]} for case in self.cases]
+        for model, adapter in self.PAIRS:
+            scores = with_model("score", lines, "--top=32", "--adapter=" + golden(adapter),
+                                model=golden(model))
+            worst = 0
+            for i, score in enumerate(scores):
+                ids, logprobs = arrays[f"case{i}.top_ids"], arrays[f"case{i}.top_logprobs"]
+                for place, (token, logprob) in enumerate(zip(ids, logprobs, strict=True)):
+                    of_token = dict(map(tuple, score["top"][place // 8]))
+                    worst = max(worst, abs(of_token[token] - logprob))
+            print(f"{adapter}: greatest difference of a log probability {worst:.1e}")
+            self.assertLessEqual(worst, LOGPROB_BOUND)
+
+    def test_bad_adapters_are_refused(self):
+        for path, what in ((golden("nowhere"), "nowhere"), (golden("model.gguf"), "general.type"),
+                           (golden("model"), "adapter_config.json")):
+            error = run_facet("generate", "--model=" + golden("model"), "--adapter=" + path,
+                              expect_failure=True)
+            self.assertIn("--adapter", error)
+            self.assertIn(what, error)
+
+
 class GoldenMediaTest(unittest.TestCase):
     """The reference's numbers for prompts with pictures and sounds."""
 

@@ -23,7 +23,8 @@ class OpenApiTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         # A small context, since a generated request may ask for as many tokens as there is room for.
         self.servers = cluster.Cluster(1, ["--context_tokens_max=256"],
-                                       [f"--response_dir={folder.name}"])
+                                       [f"--response_dir={folder.name}",
+                                        "--allow_adapter_loading"])
         self.addCleanup(self.servers.stop)
 
     def test_server_and_document_agree(self):

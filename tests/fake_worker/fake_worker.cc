@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <deque>
 #include <limits>
 #include <map>
@@ -10,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -45,12 +47,14 @@ class Session final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// One router's watch: writes the newest load whenever it changed. Deletes itself in OnDone.
+// One router's watch: writes the newest load and the pages since the last message. Deletes itself
+// in OnDone.
 class Watch final : public grpc::ServerWriteReactor<v1::WatchReply> {
  public:
   explicit Watch(Worker& worker) : worker_(worker) {}
 
-  void Send(const v1::Load& load);
+  void Send(const v1::Load& load, const std::vector<PageEvent>& pages = {});
+  void LoseOne();
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
@@ -62,6 +66,7 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchReply> {
   absl::Mutex mutex_;
   v1::WatchReply reply_ ABSL_GUARDED_BY(mutex_);
   v1::Load newest_ ABSL_GUARDED_BY(mutex_);
+  v1::PageEvents pages_ ABSL_GUARDED_BY(mutex_);
   uint64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
   bool changed_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
@@ -70,7 +75,7 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchReply> {
 
 class Worker final : public FakeWorker, public v1::Worker::CallbackService {
  public:
-  explicit Worker(Options options) : options_(std::move(options)) {}
+  explicit Worker(Options options) : options_(std::move(options)), adapters_(options_.adapters) {}
   ~Worker() override { Kill(); }
 
   absl::Status Listen() {
@@ -110,11 +115,39 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     TellLoad();
   }
 
+  void SetLoad(const v1::Load& load) override {
+    absl::MutexLock lock(&mutex_);
+    load_ = load;
+    TellLoad();
+  }
+
+  void TellPages(const std::vector<PageEvent>& events) override {
+    absl::MutexLock lock(&mutex_);
+    for (const PageEvent& event : events) {
+      const auto same = [&](const PageEvent& other) {
+        return other.key == event.key && other.sliding == event.sliding && other.tier == event.tier;
+      };
+      pages_.erase(std::remove_if(pages_.begin(), pages_.end(), same), pages_.end());
+      if (event.stored) pages_.push_back(event);
+    }
+    for (testing::Watch* watch : watches_) watch->Send(Load(), events);
+  }
+
+  void LoseNews() override {
+    absl::MutexLock lock(&mutex_);
+    for (testing::Watch* watch : watches_) watch->LoseOne();
+  }
+
   void Kill() override {
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());
     server_->Wait();
     server_ = nullptr;
+  }
+
+  std::map<std::string, std::string> adapters() const override {
+    absl::MutexLock lock(&mutex_);
+    return adapters_;
   }
 
   int started() const override {
@@ -128,6 +161,10 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   int cancelled() const override {
     absl::MutexLock lock(&mutex_);
     return cancelled_;
+  }
+  int watches_begun() const override {
+    absl::MutexLock lock(&mutex_);
+    return watches_begun_;
   }
   std::vector<v1::GenerateRequest> requests() const override {
     absl::MutexLock lock(&mutex_);
@@ -175,8 +212,28 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     auto* watch = new testing::Watch(*this);
     absl::MutexLock lock(&mutex_);
     watches_.insert(watch);
-    watch->Send(Load());
+    ++watches_begun_;
+    watch->Send(Load(), pages_);
     return watch;
+  }
+
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
+                                        const v1::LoadAdapterRequest* request,
+                                        v1::LoadAdapterReply*) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(Load(request->name(), request->path()));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context,
+                                          const v1::UnloadAdapterRequest* request,
+                                          v1::UnloadAdapterReply*) override {
+    absl::MutexLock lock(&mutex_);
+    const bool held = adapters_.erase(request->name()) > 0;
+    TellLoad();
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(held ? grpc::Status::OK : grpc::Status(grpc::StatusCode::NOT_FOUND, "none"));
+    return reactor;
   }
 
   // ------------------------------------------------------ from the sessions
@@ -294,10 +351,31 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   }
 
   v1::Load Load() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    v1::Load load;
+    v1::Load load = load_;
     load.set_running_requests(static_cast<uint32_t>(streams_.size()));
     load.set_draining(draining_);
+    for (const auto& [name, path] : adapters_) {
+      v1::AdapterInfo& info = *load.add_adapters();
+      info.set_name(name);
+      info.set_digest(path);
+    }
     return load;
+  }
+
+  grpc::Status Load(const std::string& name, const std::string& path) {
+    if (absl::StrContains(path, "nowhere")) {
+      return {grpc::StatusCode::NOT_FOUND, path + ": No such file or directory"};
+    }
+    if (absl::StrContains(path, "broken")) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, path + ": 'r' is missing"};
+    }
+    absl::MutexLock lock(&mutex_);
+    const auto [held, added] = adapters_.emplace(name, path);
+    if (!added && held->second != path) {
+      return {grpc::StatusCode::ALREADY_EXISTS, "adapter '" + name + "' has other contents"};
+    }
+    TellLoad();
+    return grpc::Status::OK;
   }
 
   void TellLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -317,6 +395,10 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   mutable absl::Mutex mutex_;
   size_t hold_after_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<size_t>::max();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  v1::Load load_ ABSL_GUARDED_BY(mutex_);
+  std::vector<PageEvent> pages_ ABSL_GUARDED_BY(mutex_);  // that are stored
+  int watches_begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, std::string> adapters_ ABSL_GUARDED_BY(mutex_);
   int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SessionRequest::MediaChunk> media_chunks_ ABSL_GUARDED_BY(mutex_);
@@ -378,9 +460,17 @@ void Session::OnDone() { delete this; }
 
 // -------------------------------------------------------------------- Watch
 
-void Watch::Send(const v1::Load& load) {
+void Watch::LoseOne() {
+  absl::MutexLock lock(&mutex_);
+  ++sequence_;
+  changed_ = true;
+  if (!writing_) WriteNext();
+}
+
+void Watch::Send(const v1::Load& load, const std::vector<PageEvent>& pages) {
   absl::MutexLock lock(&mutex_);
   newest_ = load;
+  for (const PageEvent& event : pages) AppendPageEvent(event, pages_);
   changed_ = true;
   if (!writing_) WriteNext();
 }
@@ -391,6 +481,7 @@ void Watch::WriteNext() {
   changed_ = false;
   reply_.set_sequence(++sequence_);
   *reply_.mutable_load() = newest_;
+  *reply_.mutable_page_events() = std::exchange(pages_, v1::PageEvents());
   StartWrite(&reply_);
 }
 

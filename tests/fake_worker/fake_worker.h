@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "proto/page_event.h"
 #include "proto/worker.pb.h"
 
 namespace facet::testing {
@@ -31,6 +33,8 @@ class FakeWorker {
     v1::DescribeReply description;
     AnswerFunction answer;
     bool ask_for_media = false;  // Answers wait until the request's media have come.
+    // Names of LoRA adapters that it holds from the beginning, with their paths.
+    std::map<std::string, std::string> adapters = {};
   };
 
   // UNAVAILABLE if the address is taken.
@@ -45,6 +49,15 @@ class FakeWorker {
   virtual void HoldAfter(size_t tokens) = 0;
   virtual void Release() = 0;
   virtual void SetDraining(bool draining) = 0;
+  // What it says of itself; running requests and draining are its own.
+  virtual void SetLoad(const v1::Load& load) = 0;
+  // Tells routers of pages. Those that begin to watch later hear of what is stored then.
+  virtual void TellPages(const std::vector<PageEvent>& events) = 0;
+  // Leaves out the number of one message to each watching router, as if that had been lost.
+  virtual void LoseNews() = 0;
+  // What it holds. It loads any path but those with "nowhere" (NOT_FOUND) or "broken"
+  // (INVALID_ARGUMENT) in them; an adapter's digest is its path.
+  virtual std::map<std::string, std::string> adapters() const = 0;
   // Ends all calls and stops to listen, as when the process dies.
   virtual void Kill() = 0;
 
@@ -52,6 +65,7 @@ class FakeWorker {
   virtual int started() const = 0;
   virtual int running() const = 0;
   virtual int cancelled() const = 0;
+  virtual int watches_begun() const = 0;
   virtual std::vector<v1::GenerateRequest> requests() const = 0;
   // Pieces of media that came, of all requests.
   virtual std::vector<v1::SessionRequest::MediaChunk> media_chunks() const = 0;

@@ -19,6 +19,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/grammar.h"
+#include "model/testing/random_adapter.h"
 #include "tests/fake_worker/small_model.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
@@ -100,7 +101,8 @@ struct EngineShape {
   int drafts_max = 0;  // 0: no drafter
   bool media = false;  // with embedders
   TierOptions tiers = {};
-  bool suppress_all = false;  // so that no id may be chosen
+  std::vector<std::string> adapters = {};  // names of random ones that are loaded
+  bool suppress_all = false;               // so that no id may be chosen
 };
 
 // Of a vocabulary that names the first 370 of the model's ids. Null without XGrammar.
@@ -127,6 +129,9 @@ class TestEngine {
     auto loaded = LoadModel("tests/testdata/golden/model.gguf", options);
     EXPECT_OK(loaded);
     model = std::make_unique<LoadedModel>(*std::move(loaded));
+    for (const std::string& name : setup.adapters) {
+      EXPECT_OK(model->adapters->BlockingLoad(name, adapter_path(name)));
+    }
     EngineOptions engine_options = EngineOptionsFor(*model);
     engine_options.waiting_requests_max = setup.waiting_requests_max;
     if (setup.suppress_all) {
@@ -145,6 +150,12 @@ class TestEngine {
     parts.drafter = drafter.get();
     parts.grammar_compiler = Compiler();
     engine = std::make_unique<Engine>(engine_options, parts);
+  }
+
+  // Written anew: a random adapter that follows from its name.
+  std::string adapter_path(const std::string& name) const {
+    const uint32_t seed = static_cast<uint8_t>(name[0]);
+    return WriteRandomAdapter("adapter-" + name, model->config(), 1 + seed % 7, seed);
   }
 
   Result Run(const v1::GenerateRequest& request, uint64_t id = 1) {

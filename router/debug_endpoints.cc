@@ -1,0 +1,93 @@
+#include "router/debug_endpoints.h"
+
+#include <boost/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "router/api_error.h"
+#include "router/json_fields.h"
+#include "router/openai_request.h"
+#include "router/prompt_builder.h"
+
+namespace facet {
+namespace {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+
+// As a text, since JSON's numbers hold 53 bits.
+std::string Hex(uint64_t number) { return absl::StrFormat("%016x", number); }
+
+json::object WorkerEntry(const WorkerSnapshot& worker) {
+  return {{"worker", JsonText(worker.address)},
+          {"ready", worker.ready},
+          {"draining", worker.draining},
+          {"numerics_class", Hex(worker.numerics_class)},
+          {"requests_max", worker.capacity},
+          {"running_requests", worker.running},
+          {"waiting_requests", worker.waiting},
+          {"requests_of_this_router", worker.in_flight},
+          {"prefill_tokens_waiting", worker.prefill_tokens_waiting},
+          {"prefill_tokens_per_s", worker.prefill_tokens_per_s},
+          {"decode_step_s", worker.decode_step_s},
+          {"decode_row_s", worker.decode_row_s}};
+}
+
+absl::StatusOr<GenerationRequest> ParseEither(const std::string& body) {
+  ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(body));
+  return object.contains("messages") ? ParseChatRequest(body) : ParseCompletionRequest(body);
+}
+
+absl::StatusOr<json::value> Explain(const WorkerPool& pool, const GenerationRequest& request) {
+  ASSIGN_OR_RETURN(const auto model, pool.FindModel(request.model));
+  ASSIGN_OR_RETURN(std::vector<BuiltChoice> choices,
+                   BuildChoices(*model, request, [] { return uint64_t{0}; }));
+  BuiltChoice& choice = choices.front();
+  choice.page_keys = pool.KeysWithAdapter(choice.request, choice.page_keys);
+  const WorkerPool::Situation situation = pool.Judge(choice.request, choice.page_keys);
+  json::array workers;
+  for (size_t i = 0; i < situation.workers.size(); ++i) {
+    const PlacementEstimate& estimate = situation.estimates[i];
+    json::object entry = WorkerEntry(situation.workers[i]);
+    entry["cached_tokens"] = situation.workers[i].cached_tokens;
+    entry["computed_tokens"] = estimate.computed_tokens;
+    entry["queued_tokens"] = estimate.queued_tokens;
+    entry["first_token_s"] = estimate.first_token_s;
+    entry["cost_s"] = estimate.cost_s;
+    workers.push_back(std::move(entry));
+  }
+  json::object answer{{"prompt_tokens", choice.request.prompt_tokens_size()},
+                      {"prompt_pages", choice.page_keys->size()},
+                      {"chosen", nullptr},
+                      {"reason", nullptr},
+                      {"workers", std::move(workers)}};
+  if (situation.placement.ok()) {
+    answer["chosen"] = JsonText(situation.workers[situation.placement->worker].address);
+  } else {
+    answer["reason"] = JsonText(situation.placement.status().message());
+  }
+  return answer;
+}
+
+}  // namespace
+
+json::value DescribeWorkers(const WorkerPool& pool) {
+  json::array workers;
+  for (const WorkerSnapshot& worker : pool.Snapshots()) workers.push_back(WorkerEntry(worker));
+  return json::object{{"cached_pages", pool.cached_page_count()}, {"workers", std::move(workers)}};
+}
+
+asio::awaitable<absl::StatusOr<json::value>> ExplainPlacement(const WorkerPool& pool,
+                                                              MediaLoader& loader,
+                                                              const std::string& body,
+                                                              ClientLeft client_left) {
+  absl::StatusOr<GenerationRequest> request = ParseEither(body);
+  if (!request.ok()) co_return request.status();
+  const absl::Status loaded = co_await loader.Load(*request, pool.model(), std::move(client_left));
+  if (!loaded.ok()) co_return loaded;
+  co_return Explain(pool, *request);
+}
+
+}  // namespace facet
