@@ -339,6 +339,10 @@ absl::string_view PeftNameOf(AdapterMatrix matrix) {
   return kMatrixNames[static_cast<int>(matrix)].peft;
 }
 
+absl::string_view GgufNameOf(AdapterMatrix matrix) {
+  return kMatrixNames[static_cast<int>(matrix)].gguf;
+}
+
 std::optional<AdapterShape> ShapeOf(const TextConfig& base, int layer, AdapterMatrix matrix) {
   const LayerConfig& config = base.layers[layer];
   const int64_t hidden = base.hidden_size, feed_forward = base.feed_forward_size;

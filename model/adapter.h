@@ -20,6 +20,8 @@ inline constexpr int kAdapterMatrices = 7;
 
 // What PEFT calls it within a layer: "self_attn.q_proj".
 absl::string_view PeftNameOf(AdapterMatrix matrix);
+// What GGUF files call it within a layer: "attn_q.weight".
+absl::string_view GgufNameOf(AdapterMatrix matrix);
 
 // Columns and rows of the model's own matrix; nothing where a layer has no such matrix, as full
 // ones have none for values.

@@ -10,6 +10,8 @@
 namespace facet {
 namespace {
 
+constexpr absl::string_view kBlank = "\" \"";
+
 bool IsDigits(absl::string_view element) {
   return element == "\\d" ||
          (absl::StartsWith(element, "[") && absl::EndsWith(element, "]") &&
@@ -72,6 +74,10 @@ std::string Relax(absl::string_view text, bool in_regex) {
         end = close + 1;
         continue;
       }
+    } else if (c == '?' && !in_regex && element == kBlank) {
+      relaxed.resize(relaxed.size() - kBlank.size());
+      relaxed += "[ ]*";
+      continue;
     } else if (c == '\\') {
       end = at + 2;
     } else if (c == '[') {

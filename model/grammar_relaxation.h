@@ -11,6 +11,9 @@ namespace facet {
 // rules and in Regex("...") alike. Counted repeats of wide classes make masks of a large vocabulary
 // dear: each count has one of its own, at 40 to 100 ms. Counts of up to 99 digits stay,
 // since few tokens have digits.
+// So does a blank that may be left out, `" "?`: as a rule of its own it would make every piece that
+// begins with a blank, half of all, uncertain until what follows the rule is looked at; as a
+// repeated class it is part of the rule around it.
 //
 // Where a rule x is counted and the grammar has a rule x_many, at the beginning of a line, that one
 // stands for it: it must accept any number of x, and may be written so that its masks are cheap.

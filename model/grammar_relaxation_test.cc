@@ -17,6 +17,12 @@ TEST(GrammarRelaxationTest, TakesTheRuleForMany) {
             "root ::= x_many xx+ x +\nx_many ::= [a]*\n");
 }
 
+// Given a blank that may be left out, expect any number of them; other options stay.
+TEST(GrammarRelaxationTest, RelaxesOptionalBlanks) {
+  EXPECT_EQ(RelaxCounts(R"(root ::= ("," " "? x) " " "a"? "  "? [ ]? y?)"),
+            R"(root ::= ("," [ ]* x) " " "a"? "  "? [ ]? y?)");
+}
+
 // What is no count stays: braces in strings, classes, comments, and counts of digits.
 TEST(GrammarRelaxationTest, KeepsTextAndCountsOfDigits) {
   for (const char* ebnf :

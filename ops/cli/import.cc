@@ -14,6 +14,9 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/adapter.h"
+#include "model/adapter_writer.h"
+#include "model/config.h"
 #include "model/gguf_writer.h"
 #include "model/model_file.h"
 #include "ops/cli/command.h"
@@ -36,11 +39,14 @@ ABSL_FLAG(std::string, cache_dir, "",
 ABSL_FLAG(int, hub_silence_ms, 30'000, "Longest wait for the hub's next bytes.");
 ABSL_FLAG(int, hub_failures_max, 8, "Tries in a row that bring nothing before a download fails.");
 ABSL_FLAG(int, hub_pause_ms, 1000, "Pause after a failed try; doubled after each further one.");
+ABSL_DECLARE_FLAG(std::string, model);
 ABSL_DECLARE_FLAG(int, threads);
 
 namespace facet {
 namespace {
 
+// As much as a worker loads (worker/adapter_registry.h).
+constexpr int64_t kAdapterBytesMax = int64_t{1} << 30;
 constexpr absl::string_view kDefaultEndpoint = "https://huggingface.co";
 
 bool Exists(const std::string& path) {
@@ -109,16 +115,26 @@ std::vector<GgufTensorSource> TensorSources(const ModelFile& file,
   return sources;
 }
 
-absl::Status Run(const std::vector<absl::string_view>& arguments) {
-  if (arguments.size() != 2) return absl::InvalidArgumentError("name a source and a target");
-  const std::string source(arguments[0]), target(arguments[1]);
-  std::optional<QuantizeMix> mix;
-  if (const std::string name = absl::GetFlag(FLAGS_quantize); !name.empty()) {
-    ASSIGN_OR_RETURN(mix, QuantizeMixFromName(name));
+// An adapter's shapes are those of its base model, which --model names. Its own types are kept.
+absl::Status ImportAdapter(const std::string& folder, const std::string& target) {
+  if (!absl::GetFlag(FLAGS_quantize).empty()) {
+    return absl::InvalidArgumentError("--quantize is for models; an adapter keeps its types");
   }
-  ASSIGN_OR_RETURN(const std::string target_folder, FolderOf(target));
-  ASSIGN_OR_RETURN(const std::string path, BlockingLocalSource(source, target_folder));
-  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file, ModelFile::Open(path));
+  const std::string base = absl::GetFlag(FLAGS_model);
+  if (base.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " is an adapter: name its base model with --model"));
+  }
+  ASSIGN_OR_RETURN(const Metadata metadata, ReadModelMetadata(base));
+  ASSIGN_OR_RETURN(const TextConfig config, ReadTextConfig(metadata));
+  ASSIGN_OR_RETURN(const std::unique_ptr<AdapterFile> adapter,
+                   AdapterFile::Open(folder, config, kAdapterBytesMax));
+  return WriteAdapterGguf(*adapter, absl::GetFlag(FLAGS_name), target);
+}
+
+absl::Status ImportModel(const std::string& source, const std::string& target,
+                         const std::string& target_folder, const std::optional<QuantizeMix>& mix) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file, ModelFile::Open(source));
   Metadata metadata = file->metadata();
   if (!absl::GetFlag(FLAGS_name).empty()) metadata.Set("general.name", absl::GetFlag(FLAGS_name));
   if (mix.has_value()) metadata.Set("general.file_type", mix->file_type);
@@ -130,6 +146,19 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
                        [&](uint64_t done, uint64_t total) { progress.Show(done, total); });
 }
 
+absl::Status Run(const std::vector<absl::string_view>& arguments) {
+  if (arguments.size() != 2) return absl::InvalidArgumentError("name a source and a target");
+  const std::string source(arguments[0]), target(arguments[1]);
+  std::optional<QuantizeMix> mix;
+  if (const std::string name = absl::GetFlag(FLAGS_quantize); !name.empty()) {
+    ASSIGN_OR_RETURN(mix, QuantizeMixFromName(name));
+  }
+  ASSIGN_OR_RETURN(const std::string target_folder, FolderOf(target));
+  ASSIGN_OR_RETURN(const std::string path, BlockingLocalSource(source, target_folder));
+  if (Exists(path + "/adapter_config.json")) return ImportAdapter(path, target);
+  return ImportModel(path, target, target_folder, mix);
+}
+
 }  // namespace
 
 const Command kImportCommand = {
@@ -138,7 +167,8 @@ const Command kImportCommand = {
     "config.json, tokenizer.json and safetensors, a GGUF file, or owner/name[@revision] of a hub.\n"
     "With --quantize each matrix gets the type that llama.cpp's quantiser gives it under that "
     "name\n"
-    "(Q4_K_M: four bits, six where errors cost most); without, each keeps its type.\n\n"
+    "(Q4_K_M: four bits, six where errors cost most); without, each keeps its type. A folder or\n"
+    "repository with adapter_config.json becomes a GGUF adapter; --model names its base model.\n\n"
     "What a hub sends is kept in --cache_dir, checked against the hub's digests, and not asked "
     "for\n"
     "again; an interrupted download goes on where it was. A private repository needs a token in "

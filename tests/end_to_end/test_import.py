@@ -161,6 +161,27 @@ class FormatTest(ImportCase):
         self.assertEqual(answer["tokens"], plain["tokens"])
 
 
+    def test_an_adapter(self):
+        """Given a PEFT adapter in a folder and on a hub, expect the answers of the folder itself."""
+        adapter = golden("lora")
+        hub = self.start_hub(read_folder(adapter, "adapter_config.json",
+                                         "adapter_model.safetensors"))
+        base = golden("model.gguf")
+        lines = [{"tokens": [2, 1843, 783, 600, 607]}]
+        expected = with_model("score", lines, f"--adapter={adapter}", model=base)
+        self.assertNotEqual(expected, with_model("score", lines, model=base))
+        for source in (adapter, hub.name):
+            run_facet("import", source, self.target, f"--endpoint={hub.url()}", f"--model={base}")
+            self.assertEqual(with_model("score", lines, f"--adapter={self.target}", model=base),
+                             expected)
+            os.remove(self.target)
+        for flags, word in (((), "--model"), ((f"--model={base}", "--quantize=Q8_0"), "--quantize"),
+                            ((f"--model={golden('assistant.gguf')}",), "")):
+            error = run_facet("import", adapter, self.target, *flags, expect_failure=True)
+            self.assertIn(word, error)
+            self.assertFalse(os.path.exists(self.target))
+
+
 class HubTest(ImportCase):
     def test_a_repository_is_what_its_folder_is(self):
         """Given a hub that sends large files from elsewhere, expect what a folder gives, and
