@@ -9,7 +9,7 @@ import dataclasses
 import numpy
 
 from corpus import TRAIN, held_out
-from media import Picture, fitted_size
+from media import PATCH_PIXELS, Picture, fitted_size
 
 COLOURS = {
     "red": (215, 40, 40),
@@ -26,8 +26,8 @@ PLACES = [
     ["bottom left", "bottom", "bottom right"],
 ]
 SHADE_RANGE = 18  # how far one channel of a colour may be off
-JITTER = 0.02  # of a side: how far an item may be off the middle of its place
-RADIUS_RANGE = (0.12, 0.145)  # of the shorter side, so that neighbours stay apart
+JITTER = 0.015  # of a side: how far an item may be off the middle of its place
+RADIUS_RANGE = (0.11, 0.125)  # of the shorter side, so that neighbours stay apart
 SIDE_RANGE = (200, 700)  # pixels
 ASPECT_RANGE = (0.55, 1.8)
 NOISE = numpy.random.default_rng(1).integers(-128, 128, 4_000_000, dtype=numpy.int8)
@@ -70,15 +70,26 @@ def draw(items, rng):
         height, width = fitted_size(height, width)
     canvas = Canvas(height, width, rng)
     for item in items:
-        canvas.put(item, *place_of(item, rng))
+        canvas.put(item, *place_of(item, rng, *fitted_size(height, width)))
     return canvas.picture()
 
 
-def place_of(item, rng):
-    """Centre (x, y) in shares of the sides, and radius in shares of the shorter side."""
-    x = (item.column + 0.5) / 3 + rng.uniform(-JITTER, JITTER)
-    y = (item.row + 0.5) / 3 + rng.uniform(-JITTER, JITTER)
+def place_of(item, rng, height, width):
+    """Centre (x, y) in shares of the sides, and radius in shares of the shorter side.
+
+    `height` and `width` are those that the model takes. Outer places lie where four patches meet,
+    as near to the middle of their third as that allows, so that each patch holds a like part of an
+    item whatever the picture's size: the model has one linear layer to see a patch with.
+    """
+    x = middle(item.column, width // PATCH_PIXELS) + rng.uniform(-JITTER, JITTER)
+    y = middle(item.row, height // PATCH_PIXELS) + rng.uniform(-JITTER, JITTER)
     return x, y, rng.uniform(*RADIUS_RANGE)
+
+
+def middle(third, patch_count):
+    """Of the first, second or last third of a side, as a share of it."""
+    outer = round(patch_count / 6) / patch_count
+    return [outer, 0.5, 1 - outer][third]
 
 
 class Canvas:
@@ -281,9 +292,10 @@ KIND_WEIGHTS = [3, 3, 4, 3, 4, 3, 0]
 def questions(items, rng, count):
     """Different questions about one picture, for training.
 
-    Most begin with the description, which tells most about the picture in the fewest tokens.
+    Half begin with the description, which tells most about the picture in the fewest tokens. What
+    is asked after it can be read from it; so the other half are answered from the picture alone.
     """
-    found = dict([describe(items, rng)]) if rng.random() < 0.7 else {}
+    found = dict([describe(items, rng)]) if rng.random() < 0.5 else {}
     for kind in rng.choices(list(ASK), KIND_WEIGHTS, k=3 * count):
         asked = ASK[kind](items, rng)
         if asked and len(found) < count:
