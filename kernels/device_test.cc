@@ -1,6 +1,7 @@
-// Every operation of the CPU device against the reference device, over shapes with ragged edges,
-// all block formats and both instruction sets; and the law of serving: a row's result has the same
-// bits whatever rows are computed with it and however many threads compute them.
+// Every operation of each device against the reference device, over shapes with ragged edges, all
+// block formats and both instruction sets; and the law of serving: a row's result has the same bits
+// whatever rows are computed with it and however many threads compute them. With --config=cuda on a
+// machine with a card, the card's as well.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -14,8 +15,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/cuda/cuda_device.h"
 #include "kernels/dequantize.h"
 #include "kernels/reference_device.h"
+#include "kernels/testing/host_memory_device.h"
 
 namespace facet {
 namespace {
@@ -77,15 +80,25 @@ std::string RandomBlocks(std::mt19937& random, TensorType type, int64_t rows, in
   return blocks;
 }
 
-// The instruction sets of this processor; AVX2 is always one, as Facet does not run without it.
-std::vector<const char*> Paths() {
-  std::vector<const char*> paths = {"avx2"};
-  if (MakeCpuDevice({1, "avx512"}).ok()) paths.push_back("avx512");
-  return paths;
+// The devices there are: the instruction sets of this processor (AVX2 is always one, as Facet does
+// not run without it), AVX2 through the copies that devices with memory of their own need, and a
+// card in a build for it.
+std::unique_ptr<Device> Make(const std::string& name, int threads = 2) {
+  if (name == "hosted") return testing::OnHostMemory(Make("avx2", threads));
+  if (name == "cuda") return testing::OnHostMemory(MakeCudaDevice(0).value());
+  return MakeCpuDevice({threads, name}).value();
 }
 
-std::unique_ptr<Device> Cpu(const std::string& path = "auto", int threads = 2) {
-  return MakeCpuDevice({threads, path}).value();
+std::vector<const char*> Devices() {
+  std::vector<const char*> names = {"avx2", "hosted"};
+  if (MakeCpuDevice({1, "avx512"}).ok()) names.push_back("avx512");
+  if (MakeCudaDevice(0).ok()) names.push_back("cuda");
+  return names;
+}
+
+// Whether its results are to have the bits of AVX2.
+bool IsOfTheClassOfAvx2(const std::string& name) {
+  return Make(name)->numerics_class() == Make("avx2")->numerics_class();
 }
 
 std::vector<float> MatMul(Device& device, const std::vector<float>& x, const Weight& weight,
@@ -120,8 +133,7 @@ class MatMulTest : public ::testing::TestWithParam<std::tuple<const char*, Tenso
 // Given ragged shapes, expect the reference's product.
 TEST_P(MatMulTest, MatchesTheReference) {
   const auto [path, type] = GetParam();
-  const auto device = MakeCpuDevice({2, path});
-  ASSERT_OK(device);
+  const auto device = Make(path);
   const auto reference = MakeReferenceDevice();
   std::mt19937 random(7);
   const int block = std::max(16, InfoOf(type).block_elements);
@@ -131,7 +143,7 @@ TEST_P(MatMulTest, MatchesTheReference) {
       const Weight weight = {type, weight_rows, columns, blocks.data()};
       for (const int rows : {1, 2, 3, 5, 8, 9, 17}) {
         const std::vector<float> x = RandomFloats(random, rows * columns);
-        const std::vector<float> actual = MatMul(**device, x, weight, rows);
+        const std::vector<float> actual = MatMul(*device, x, weight, rows);
         const std::vector<float> expected = MatMul(*reference, x, weight, rows);
         const std::vector<float> magnitudes = Magnitudes(x, weight, rows);
         for (size_t i = 0; i < actual.size(); ++i) {
@@ -153,8 +165,8 @@ TEST_P(MatMulTest, RowOfABatchEqualsTheRowAlone) {
   const std::string blocks = RandomBlocks(random, type, weight_rows, columns);
   const Weight weight = {type, weight_rows, columns, blocks.data()};
   const std::vector<float> x = RandomFloats(random, 512 * columns);
-  const std::vector<float> batch = MatMul(*Cpu(path, 3), x, weight, 512);
-  const auto alone = Cpu(path, 1);
+  const std::vector<float> batch = MatMul(*Make(path, 3), x, weight, 512);
+  const auto alone = Make(path, 1);
   for (int r = 0; r < 512; ++r) {
     const std::vector<float> row(x.begin() + r * columns, x.begin() + (r + 1) * columns);
     const std::vector<float> expected = MatMul(*alone, row, weight, 1);
@@ -164,7 +176,7 @@ TEST_P(MatMulTest, RowOfABatchEqualsTheRowAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, MatMulTest,
-                         ::testing::Combine(::testing::ValuesIn(Paths()),
+                         ::testing::Combine(::testing::ValuesIn(Devices()),
                                             ::testing::ValuesIn(kAllTypes)),
                          [](const auto& info) {
                            return std::string(std::get<0>(info.param)) + "_" +
@@ -174,20 +186,21 @@ INSTANTIATE_TEST_SUITE_P(All, MatMulTest,
 // Given each instruction set, expect the bits of AVX2 for every format: they are one numerics
 // class.
 TEST(NumericsClassTest, InstructionSetsAgreeBitForBit) {
-  for (const char* path : Paths()) {
+  for (const char* path : Devices()) {
+    if (!IsOfTheClassOfAvx2(path)) continue;
     std::mt19937 random(9);
     for (const TensorType type : kAllTypes) {
       const std::string blocks = RandomBlocks(random, type, 9, 1024);
       const Weight weight = {type, 9, 1024, blocks.data()};
       const std::vector<float> x = RandomFloats(random, 11 * 1024);
-      EXPECT_EQ(MatMul(*Cpu("avx2"), x, weight, 11), MatMul(*Cpu(path), x, weight, 11))
+      EXPECT_EQ(MatMul(*Make("avx2"), x, weight, 11), MatMul(*Make(path), x, weight, 11))
           << path << " " << InfoOf(type).name;
     }
     std::vector<float> gate = RandomFloats(random, 4096), up = RandomFloats(random, 4096);
     for (float& value : gate) value *= 4;
     std::vector<float> narrow(4096), other(4096);
-    Cpu("avx2")->GeGlu(gate.data(), up.data(), 4096, narrow.data());
-    Cpu(path)->GeGlu(gate.data(), up.data(), 4096, other.data());
+    Make("avx2")->GeGlu(gate.data(), up.data(), 4096, narrow.data());
+    Make(path)->GeGlu(gate.data(), up.data(), 4096, other.data());
     EXPECT_EQ(narrow, other) << path;
   }
 }
@@ -211,21 +224,21 @@ constexpr TensorType kBasisTypes[] = {TensorType::kF32, TensorType::kF16, Tensor
 TEST(AddCombinationsTest, MatchesTheReference) {
   std::mt19937 random(14);
   const auto reference = MakeReferenceDevice();
-  for (const char* path : Paths()) {
+  for (const char* path : Devices()) {
     for (const TensorType type : kBasisTypes) {
       for (const int64_t rank : {1, 4, 16, 33}) {
         for (const int64_t columns : {16, 80, 256, 528}) {
           const Combination c(type, rank, columns, 5, random);
           const int32_t some[] = {4, 0, 3};
           std::vector<float> actual = c.out, expected = c.out;
-          Cpu(path)->AddCombinations(c.x.data(), c.basis, 0.5f, some, 3, actual.data());
+          Make(path)->AddCombinations(c.x.data(), c.basis, 0.5f, some, 3, actual.data());
           reference->AddCombinations(c.x.data(), c.basis, 0.5f, some, 3, expected.data());
           ExpectNear(actual, expected, 4e-6f);
           for (const int64_t row : {1, 2}) {
             EXPECT_EQ(0, std::memcmp(&actual[row * columns], &c.out[row * columns],
                                      columns * sizeof(float)));
           }
-          Cpu(path)->AddCombinations(c.x.data(), c.basis, 2.0f, nullptr, 5, actual.data());
+          Make(path)->AddCombinations(c.x.data(), c.basis, 2.0f, nullptr, 5, actual.data());
           reference->AddCombinations(c.x.data(), c.basis, 2.0f, nullptr, 5, expected.data());
           ExpectNear(actual, expected, 4e-6f);
         }
@@ -241,14 +254,15 @@ TEST(AddCombinationsTest, RowOfABatchEqualsTheRowAlone) {
   const int64_t rank = 16, columns = 528;
   for (const TensorType type : kBasisTypes) {
     const Combination c(type, rank, columns, 70, random);
-    std::vector<float> alone = c.out;
-    for (int r = 0; r < 70; ++r) {
-      Cpu("avx2", 1)->AddCombinations(&c.x[r * rank], c.basis, 0.25f, nullptr, 1,
+    for (const char* path : Devices()) {
+      const auto alone_device = Make(IsOfTheClassOfAvx2(path) ? "avx2" : path, 1);
+      std::vector<float> alone = c.out;
+      for (int r = 0; r < 70; ++r) {
+        alone_device->AddCombinations(&c.x[r * rank], c.basis, 0.25f, nullptr, 1,
                                       &alone[r * columns]);
-    }
-    for (const char* path : Paths()) {
+      }
       std::vector<float> batch = c.out;
-      Cpu(path, 3)->AddCombinations(c.x.data(), c.basis, 0.25f, nullptr, 70, batch.data());
+      Make(path, 3)->AddCombinations(c.x.data(), c.basis, 0.25f, nullptr, 70, batch.data());
       EXPECT_EQ(batch, alone) << path << " " << InfoOf(type).name;
     }
   }
@@ -321,11 +335,13 @@ class AttentionTest : public ::testing::TestWithParam<std::tuple<const char*, Kv
   // The rows together, against the reference and AVX2; then each row alone, and any two halves.
   void ExpectReferenceAndLaw(const std::vector<float>& query) {
     const int rows = row_count();
-    const auto device = Cpu(Path(), 2);
+    const auto device = Make(Path(), 2);
     const std::vector<float> out = Attend(*device, query, 0, rows);
     ExpectNear(out, Attend(*MakeReferenceDevice(), query, 0, rows), 2e-6f);
-    EXPECT_EQ(out, Attend(*Cpu("avx2", 3), query, 0, rows)) << "not the bits of AVX2";
-    const auto alone = Cpu(Path(), 1);
+    if (IsOfTheClassOfAvx2(Path())) {
+      EXPECT_EQ(out, Attend(*Make("avx2", 3), query, 0, rows)) << "not the bits of AVX2";
+    }
+    const auto alone = Make(Path(), 1);
     for (int r = 0; r < rows; ++r) {
       const std::vector<float> row = Attend(*alone, query, r, 1);
       const auto first = out.begin() + r * kQuerySize;
@@ -374,7 +390,7 @@ TEST_P(AttentionTest, ChunksAndDecodesMatchTheReferenceAndEachRowAlone) {
 TEST_P(AttentionTest, UnseenKeysNeverShow) {
   for (int position = 70; position < 100; ++position) AddRow(0, position, position - 20);
   const std::vector<float> query = RandomFloats(random_, row_count() * kQuerySize);
-  const auto device = Cpu(Path(), 2);
+  const auto device = Make(Path(), 2);
   const std::vector<float> before = Attend(*device, query, 0, row_count());
   const KvLayer layer = Layer(Format(), pages_);
   const std::vector<float> nan(layer.row_values(), NAN);
@@ -392,8 +408,7 @@ TEST_P(AttentionTest, UnseenKeysNeverShow) {
 // Given queries, keys and values of several rows, expect them normed, turned and stored as the
 // reference does it, with and without a value projection; in other formats, the codes of these.
 TEST_P(AttentionTest, NormsTurnsAndStores) {
-  const auto device = MakeCpuDevice({2, Path()});
-  ASSERT_OK(device);
+  const auto device = Make(Path());
   for (int r = 0; r < 70; ++r) AddRow(r / 40, 60 + r % 40, 0);
   const int rows = row_count();
   std::vector<float> cosines, sines;
@@ -424,10 +439,10 @@ TEST_P(AttentionTest, NormsTurnsAndStores) {
     };
     const std::vector<float> expected = floats(run(*MakeReferenceDevice(), KvFormat::kF32));
     const std::vector<float> expected_query = turned;
-    const std::vector<float> stored = floats(run(**device, KvFormat::kF32));
+    const std::vector<float> stored = floats(run(*device, KvFormat::kF32));
     ExpectNear(stored, expected, 1e-6f);
     ExpectNear(turned, expected_query, 1e-6f);
-    const std::vector<uint8_t> coded = run(**device, Format());
+    const std::vector<uint8_t> coded = run(*device, Format());
     const KvLayer layer = Layer(Format(), pages_);
     std::vector<uint8_t> row(layer.row_bytes());
     for (size_t i = 0; i * layer.row_values() < stored.size(); ++i) {
@@ -438,7 +453,7 @@ TEST_P(AttentionTest, NormsTurnsAndStores) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AttentionTest,
-                         ::testing::Combine(::testing::ValuesIn(Paths()),
+                         ::testing::Combine(::testing::ValuesIn(Devices()),
                                             ::testing::ValuesIn(kKvFormatList),
                                             ::testing::Values(KvForm::kPlain, KvForm::kNarrow)),
                          [](const auto& info) {
@@ -451,8 +466,7 @@ class ElementwiseTest : public ::testing::TestWithParam<const char*> {};
 
 // Given values over the whole range that layers meet, expect the reference's results.
 TEST_P(ElementwiseTest, MatchesTheReference) {
-  const auto device = MakeCpuDevice({2, GetParam()});
-  ASSERT_OK(device);
+  const auto device = Make(GetParam());
   const auto reference = MakeReferenceDevice();
   std::mt19937 random(11);
   const int rows = 37, columns = 272;
@@ -462,7 +476,7 @@ TEST_P(ElementwiseTest, MatchesTheReference) {
   const std::vector<float> weight = RandomFloats(random, columns);
   const auto compare = [&](auto&& run, float bound) {
     std::vector<float> a = x, b = x;
-    run(**device, a.data());
+    run(*device, a.data());
     run(*reference, b.data());
     ExpectNear(a, b, bound);
   };
@@ -487,14 +501,13 @@ TEST_P(ElementwiseTest, MatchesTheReference) {
 
 // Given rows in another order, expect them gathered and put back where they were.
 TEST_P(ElementwiseTest, GathersAndScatters) {
-  const auto device = MakeCpuDevice({2, GetParam()});
-  ASSERT_OK(device);
+  const auto device = Make(GetParam());
   std::mt19937 random(13);
   const int columns = 48, stride = 100;
   const std::vector<float> x = RandomFloats(random, 6 * columns);
   const std::vector<int32_t> order = {4, 1, 5, 0};
   const auto reference = MakeReferenceDevice();
-  for (Device* checked : {device->get(), reference.get()}) {
+  for (Device* checked : {device.get(), reference.get()}) {
     std::vector<float> gathered(4 * stride), packed(4 * columns), back(x.size());
     checked->GatherRows(x.data(), order.data(), 4, columns, gathered.data(), stride);
     for (int r = 0; r < 4; ++r) {
@@ -517,15 +530,14 @@ TEST_P(ElementwiseTest, GathersAndScatters) {
 
 // Given equal greatest values and columns to skip, expect the first that may be taken.
 TEST_P(ElementwiseTest, FindsTheGreatest) {
-  const auto device = MakeCpuDevice({2, GetParam()});
-  ASSERT_OK(device);
+  const auto device = Make(GetParam());
   const int columns = 1000;
   std::vector<float> x(2 * columns, -1.0f);
   x[0] = 9, x[300] = 5, x[301] = 5;
   x[columns + 7] = 2, x[columns + 999] = 3;
   const std::vector<int32_t> skipped = {0, 999};
   const auto reference = MakeReferenceDevice();
-  for (Device* checked : {device->get(), reference.get()}) {
+  for (Device* checked : {device.get(), reference.get()}) {
     std::vector<int32_t> best(2);
     checked->ArgMax(x.data(), 2, columns, nullptr, 0, best.data());
     EXPECT_THAT(best, ::testing::ElementsAre(0, 999));
@@ -536,21 +548,20 @@ TEST_P(ElementwiseTest, FindsTheGreatest) {
 
 // Given ids of every format's table, expect the decoded and scaled rows.
 TEST_P(ElementwiseTest, EmbedsTokens) {
-  const auto device = MakeCpuDevice({2, GetParam()});
-  ASSERT_OK(device);
+  const auto device = Make(GetParam());
   std::mt19937 random(12);
   for (const TensorType type : kAllTypes) {
     const std::string blocks = RandomBlocks(random, type, 9, 256);
     const Weight table = {type, 9, 256, blocks.data()};
     const std::vector<int32_t> ids = {8, 0, 3, 3};
     std::vector<float> a(size_t{4} * 256), b(size_t{4} * 256);
-    (*device)->EmbedTokens(table, ids.data(), 4, 16.0f, a.data());
+    device->EmbedTokens(table, ids.data(), 4, 16.0f, a.data());
     MakeReferenceDevice()->EmbedTokens(table, ids.data(), 4, 16.0f, b.data());
     EXPECT_EQ(a, b) << InfoOf(type).name;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, ElementwiseTest, ::testing::ValuesIn(Paths()),
+INSTANTIATE_TEST_SUITE_P(Paths, ElementwiseTest, ::testing::ValuesIn(Devices()),
                          [](const auto& info) { return info.param; });
 
 // Given options that do not fit, expect an error that names the flag.

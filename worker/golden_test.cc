@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -71,10 +72,18 @@ class Arrays {
   std::map<std::string, SafetensorsTensor> tensors_;
 };
 
+// The device that FACET_TEST_DEVICE names, such as cuda:0; else the CPU.
+LoadOptions OnTestDevice() {
+  LoadOptions options;
+  const char* device = std::getenv("FACET_TEST_DEVICE");
+  if (device != nullptr) options.device = device;
+  return options;
+}
+
 LoadedModel Load(const std::string& name, const std::string& cpu_path = "auto",
                  absl::string_view kv_format = "f32", absl::string_view kv_form = "plain",
                  int step_tokens_max = 512) {
-  LoadOptions options;
+  LoadOptions options = OnTestDevice();
   options.threads = 2;
   options.cpu_path = cpu_path;
   options.kv_format = std::string(kv_format);
@@ -313,6 +322,23 @@ TEST(NarrowFormTest, EqualsThePlainForm) {
   EXPECT_LE(greatest, 5e-4f);
 }
 
+// Given devices that are not there, expect an error that names what is, or what is missing.
+TEST(DeviceNameTest, SaysWhatThereIs) {
+  const auto refusal_of = [](const std::string& device) {
+    LoadOptions options;
+    options.device = device;
+    return LoadModel(absl::StrCat(kFolder, "model.gguf"), options).status();
+  };
+  for (const char* name : {"gpu", "cuda", "cuda:", "cuda:x", "cuda:0x", ""}) {
+    EXPECT_THAT(refusal_of(name),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cpu, or cuda:0")))
+        << name;
+  }
+  // Without --config=cuda, and with it on a machine that has no such card.
+  EXPECT_THAT(refusal_of("cuda:1000"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("cuda")));
+}
+
 // A conversation with the trained model, answers its own, and one that it has no answer to.
 constexpr char kConversation[] =
     "<bos><|turn>user\nWhat is 17 + 25?<turn|>\n<|turn>model\n17 + 25 = 42.<turn|>\n"
@@ -331,7 +357,7 @@ class NanoKvTest : public ::testing::TestWithParam<KvCase> {};
 // Given a trained model and text of its kind, expect each format's log probabilities, of the eight
 // best at every position, within bounds (about twice what was measured) of float32's.
 TEST_P(NanoKvTest, LogprobsAreNearThoseOfFloat32) {
-  LoadOptions options;
+  LoadOptions options = OnTestDevice();
   options.threads = 2;
   options.kv.memory_bytes = 64 << 20;
   const std::string path = "model/nano/facet-nano.gguf";
@@ -517,7 +543,7 @@ class GoldenMediaTest : public ::testing::TestWithParam<std::string> {
  protected:
   // The model and its embedders: two GGUF files, or one folder.
   LoadedModel LoadWithEmbedders() const {
-    LoadOptions options;
+    LoadOptions options = OnTestDevice();
     options.threads = 2;
     options.kv.memory_bytes = 64 << 20;
     if (GetParam() == "model.gguf") options.mmproj = absl::StrCat(kFolder, "mmproj.gguf");
@@ -630,7 +656,7 @@ class GoldenDrafterTest : public ::testing::TestWithParam<std::string> {};
 // Given the target's keys after a prompt, expect the reference's drafts, their logits and the
 // states that each hands to the next, from GGUF with plain keys and from safetensors with narrow.
 TEST_P(GoldenDrafterTest, DraftsAreTheReferences) {
-  LoadOptions options;
+  LoadOptions options = OnTestDevice();
   options.threads = 2;
   options.kv.memory_bytes = 64 << 20;
   options.assistant = absl::StrCat(kFolder, GetParam());
@@ -687,7 +713,7 @@ INSTANTIATE_TEST_SUITE_P(Sources, GoldenDrafterTest,
 
 // Given a drafter made for another model, expect an error that names what differs.
 TEST(GoldenPathTest, DrafterOfAnotherModelIsRefused) {
-  LoadOptions options;
+  LoadOptions options = OnTestDevice();
   options.assistant = absl::StrCat(kFolder, "assistant.gguf");
   EXPECT_THAT(LoadModel(absl::StrCat(kFolder, "quant/q8_0.gguf"), options).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("embedding_length_out")));

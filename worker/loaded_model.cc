@@ -7,9 +7,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/cuda/cuda_device.h"
 #include "openssl/sha.h"
 #include "proto/page_key.h"
 
@@ -23,8 +26,13 @@ constexpr int kDraftsMax = 15;
 
 absl::StatusOr<std::unique_ptr<Device>> MakeDevice(const LoadOptions& options) {
   if (options.device == "cpu") return MakeCpuDevice({options.threads, options.cpu_path});
+  absl::string_view number = options.device;
+  int index = 0;
+  if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &index)) {
+    return MakeCudaDevice(index);
+  }
   return absl::InvalidArgumentError(
-      absl::StrCat("--device=", options.device, " is not known to this build; it has: cpu"));
+      absl::StrCat("--device=", options.device, " is not known: cpu, or cuda:0 for the first GPU"));
 }
 
 ModelRunnerOptions RunnerOptions(const LoadOptions& options, const LoadedModel& model) {

@@ -13,7 +13,7 @@ ABSL_FLAG(std::string, mmproj, "",
           "Projector of images and sounds, a GGUF file; empty: the model's own file holds it.");
 ABSL_FLAG(std::string, assistant, "", "The model's drafter, a file or folder; empty: none.");
 ABSL_FLAG(int, drafts_max, 3, "Tokens that the drafter may guess for one request in a step.");
-ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu.");
+ABSL_FLAG(std::string, device, "cpu", "Where to compute: cpu, or cuda:0 for the first GPU.");
 ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: one for each processor.");
 ABSL_FLAG(std::string, cpu_path, "auto", "Instruction set of the CPU device: auto, avx2, avx512.");
 ABSL_FLAG(int, kv_cache_mib, 2048, "Memory for keys and values.");
