@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
 #include "kernels/dequantize.h"
+#include "kernels/host_memory.h"
 
 namespace facet {
 namespace {
@@ -48,26 +47,9 @@ uint8_t* StoredRow(const KvRows& rows, const KvLayer& layer, int row, int positi
          (int64_t{head} * kPageTokens + position % kPageTokens) * layer.row_bytes();
 }
 
-class ReferenceDevice final : public Device {
+class ReferenceDevice final : public DeviceInHostMemory {
  public:
   std::string numerics_class() const override { return "reference"; }
-
-  absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) override {
-    void* data = std::calloc(1, bytes);
-    CHECK(data != nullptr);
-    return DeviceBuffer(data, [](void* memory) { std::free(memory); });
-  }
-  void CopyToDevice(void* to, const void* from, int64_t bytes) override {
-    std::memcpy(to, from, bytes);
-  }
-  void CopyToHostBlocking(void* to, const void* from, int64_t bytes) override {
-    std::memcpy(to, from, bytes);
-  }
-  const float* ReadBlocking(const float* from, int64_t) override { return from; }
-  absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
-                                    const void* host) override {
-    return Weight{type, rows, columns, host};
-  }
 
   void EmbedTokens(const Weight& table, const int32_t* ids, int rows, float scale,
                    float* out) override {

@@ -1,7 +1,6 @@
 #include "kernels/cpu/cpu_device.h"
 
 #include <sched.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,6 +16,7 @@
 #include "kernels/cpu/cpu_features.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/vector_kernels.h"
+#include "kernels/host_memory.h"
 
 namespace facet {
 namespace {
@@ -51,37 +51,13 @@ int ProcessorsAllowed() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-class CpuDevice final : public Device {
+class CpuDevice final : public DeviceInHostMemory {
  public:
   CpuDevice(const VectorKernels* kernels, int threads)
       : kernels_(kernels), pool_(threads), scratch_(threads) {}
 
   // Both instruction sets give the same bits, so neither stands in the name.
   std::string numerics_class() const override { return "cpu f32 2"; }
-
-  absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) override {
-    CHECK_GT(bytes, 0);
-    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (data == MAP_FAILED) {
-      return absl::ResourceExhaustedError(absl::StrCat("no ", bytes, " bytes of memory left"));
-    }
-    return DeviceBuffer(data, [bytes](void* memory) { munmap(memory, bytes); });
-  }
-
-  void CopyToDevice(void* to, const void* from, int64_t bytes) override {
-    std::memcpy(to, from, bytes);
-  }
-  void CopyToHostBlocking(void* to, const void* from, int64_t bytes) override {
-    std::memcpy(to, from, bytes);
-  }
-
-  const float* ReadBlocking(const float* from, int64_t) override { return from; }
-
-  absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
-                                    const void* host) override {
-    return Weight{type, rows, columns, host};
-  }
 
   void EmbedTokens(const Weight& table, const int32_t* ids, int rows, float scale,
                    float* out) override {

@@ -1,37 +1,21 @@
 #include "kernels/testing/host_memory_device.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
+#include "kernels/host_memory.h"
 
 namespace facet::testing {
 namespace {
 
-class HostMemoryDevice final : public Device {
+class HostMemoryDevice final : public DeviceInHostMemory {
  public:
   explicit HostMemoryDevice(std::unique_ptr<Device> device) : device_(std::move(device)) {}
 
   std::string numerics_class() const override { return device_->numerics_class(); }
-  absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) override {
-    return DeviceBuffer(std::calloc(1, bytes), [](void* memory) { std::free(memory); });
-  }
-  void CopyToDevice(void* to, const void* from, int64_t bytes) override {
-    std::memcpy(to, from, bytes);
-  }
-  void CopyToHostBlocking(void* to, const void* from, int64_t bytes) override {
-    std::memcpy(to, from, bytes);
-  }
-  const float* ReadBlocking(const float* from, int64_t) override { return from; }
-  absl::StatusOr<Weight> LoadWeight(TensorType type, int64_t rows, int64_t columns,
-                                    const void* host) override {
-    return Weight{type, rows, columns, host};
-  }
-
   void EmbedTokens(const Weight& table, const int32_t* ids, int rows, float scale,
                    float* out) override {
     Call call(*device_);
