@@ -63,8 +63,7 @@ class CudaDevice final : public Device {
   std::string numerics_class() const override { return "cuda portable 1"; }
 
   absl::StatusOr<DeviceBuffer> Allocate(int64_t bytes) override {
-    // The runtime's current device belongs to the thread.
-    Must(cudaSetDevice(index_), "choosing the device");
+    Choose();
     void* data = nullptr;
     const cudaError_t error = cudaMalloc(&data, bytes);
     if (error == cudaErrorMemoryAllocation) {
@@ -75,17 +74,19 @@ class CudaDevice final : public Device {
           "the GPU has ", free, " of ", total, " bytes free, but ", bytes, " were asked for"));
     }
     Must(error, "allocating memory");
+    // Not in stream_'s order, so it must have ended before anything else is queued.
     Must(cudaMemset(data, 0, bytes), "clearing memory");
+    Must(cudaStreamSynchronize(nullptr), "clearing memory");
     return DeviceBuffer(data, [](void* memory) { cudaFree(memory); });
   }
 
   void CopyToDevice(void* to, const void* from, int64_t bytes) override {
-    Must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_),
+    Must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()),
          "copying to the device");
   }
 
   void CopyToHostBlocking(void* to, const void* from, int64_t bytes) override {
-    Must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying to the host");
+    Must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()), "copying to the host");
     Must(cudaStreamSynchronize(stream_), "a step");
   }
 
@@ -113,47 +114,47 @@ class CudaDevice final : public Device {
   void EmbedTokens(const Weight& table, const int32_t* ids, int rows, float scale,
                    float* out) override {
     if (rows == 0) return;
-    cuda::EmbedTokens(MatrixOf(table), ids, rows, scale, out, stream_);
+    cuda::EmbedTokens(MatrixOf(table), ids, rows, scale, out, stream());
     Launched("EmbedTokens");
   }
   void GatherRows(const float* x, const int32_t* rows_of_x, int rows, int columns, float* out,
                   int64_t out_stride) override {
     if (rows == 0) return;
-    cuda::GatherRows(x, rows_of_x, rows, columns, out, out_stride, stream_);
+    cuda::GatherRows(x, rows_of_x, rows, columns, out, out_stride, stream());
     Launched("GatherRows");
   }
   void ScatterRows(const float* x, const int32_t* rows_of_out, int rows, int columns,
                    float* out) override {
     if (rows == 0) return;
-    cuda::ScatterRows(x, rows_of_out, rows, columns, out, stream_);
+    cuda::ScatterRows(x, rows_of_out, rows, columns, out, stream());
     Launched("ScatterRows");
   }
   void AddRows(float* x, const float* y, int64_t y_stride, int rows, int columns) override {
     if (rows == 0) return;
-    cuda::AddRows(x, y, y_stride, rows, columns, stream_);
+    cuda::AddRows(x, y, y_stride, rows, columns, stream());
     Launched("AddRows");
   }
   void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
                  float epsilon, float* out) override {
     if (rows == 0) return;
-    cuda::LayerNorm(x, weight, bias, rows, columns, epsilon, out, stream_);
+    cuda::LayerNorm(x, weight, bias, rows, columns, epsilon, out, stream());
     Launched("LayerNorm");
   }
   void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
                float* out) override {
     if (rows == 0) return;
-    cuda::RmsNorm(x, weight, rows, columns, epsilon, out, stream_);
+    cuda::RmsNorm(x, weight, rows, columns, epsilon, out, stream());
     Launched("RmsNorm");
   }
   void MatMul(const float* x, const Weight& weight, int rows, float* out) override {
     if (rows == 0) return;
-    cuda::MatMul(x, MatrixOf(weight), rows, out, stream_);
+    cuda::MatMul(x, MatrixOf(weight), rows, out, stream());
     Launched("MatMul");
   }
   void AddCombinations(const float* x, const Weight& basis, float scale, const int32_t* rows_of_out,
                        int rows, float* out) override {
     if (rows == 0) return;
-    cuda::AddCombinations(x, MatrixOf(basis), scale, rows_of_out, rows, out, stream_);
+    cuda::AddCombinations(x, MatrixOf(basis), scale, rows_of_out, rows, out, stream());
     Launched("AddCombinations");
   }
 
@@ -163,40 +164,51 @@ class CudaDevice final : public Device {
     const cuda::QueryKeyValueView view = {
         qkv.query,       qkv.key,     qkv.value,    qkv.query_norm, qkv.key_norm,
         qkv.query_heads, qkv.epsilon, rope.cosines, rope.sines,     rope.pairs};
-    cuda::NormRopeStore(view, ViewOf(layer, rows), rows.rows, stream_);
+    cuda::NormRopeStore(view, ViewOf(layer, rows), rows.rows, stream());
     Launched("NormRopeStore");
   }
   void Attend(const float* query, int query_heads, const KvRows& rows, const KvLayer& layer,
               float* out) override {
     if (rows.rows == 0) return;
-    cuda::Attend(query, query_heads, ViewOf(layer, rows), rows.rows, out, stream_);
+    cuda::Attend(query, query_heads, ViewOf(layer, rows), rows.rows, out, stream());
     Launched("Attend");
   }
 
   void AddNormed(float* x, float* y, const float* weight, int rows, int columns, float epsilon,
                  float scale) override {
     if (rows == 0) return;
-    cuda::AddNormed(x, y, weight, rows, columns, epsilon, scale, stream_);
+    cuda::AddNormed(x, y, weight, rows, columns, epsilon, scale, stream());
     Launched("AddNormed");
   }
   void GeGlu(const float* gate, const float* up, int64_t elements, float* out) override {
     if (elements == 0) return;
-    cuda::GeGlu(gate, up, elements, out, stream_);
+    cuda::GeGlu(gate, up, elements, out, stream());
     Launched("GeGlu");
   }
   void SoftCap(float* x, int64_t elements, float cap) override {
     if (elements == 0) return;
-    cuda::SoftCap(x, elements, cap, stream_);
+    cuda::SoftCap(x, elements, cap, stream());
     Launched("SoftCap");
   }
   void ArgMax(const float* x, int rows, int columns, const int32_t* skipped, int skipped_count,
               int32_t* out) override {
     if (rows == 0) return;
-    cuda::ArgMax(x, rows, columns, skipped, skipped_count, out, stream_);
+    cuda::ArgMax(x, rows, columns, skipped, skipped_count, out, stream());
     Launched("ArgMax");
   }
 
  private:
+  // The runtime's current device belongs to the thread, and any may call.
+  void Choose() {
+    thread_local int chosen = -1;
+    if (chosen == index_) return;
+    Must(cudaSetDevice(index_), "choosing the device");
+    chosen = index_;
+  }
+  cudaStream_t stream() {
+    Choose();
+    return stream_;
+  }
   void Launched(const char* operation) { Must(cudaGetLastError(), operation); }
 
   const int index_;
