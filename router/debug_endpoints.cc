@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
-#include "router/api_error.h"
 #include "router/json_fields.h"
 #include "router/openai_request.h"
 #include "router/prompt_builder.h"

@@ -1,6 +1,15 @@
 #include "router/metrics.h"
 
 namespace facet {
+namespace {
+
+prometheus::Family<prometheus::Counter>& PlacedTokens(MetricRegistry& registry) {
+  return registry.Counters(
+      "facet_placed_prompt_tokens_total",
+      "Tokens of placed prompts: thought to be cached at the chosen worker, or not.");
+}
+
+}  // namespace
 
 RouterMetrics::RouterMetrics()
     : requests(registry.Counters("facet_requests_total", "Requests that ended, by outcome.")),
@@ -21,6 +30,8 @@ RouterMetrics::RouterMetrics()
       prompt_tokens(registry.Counter("facet_prompt_tokens_total", "Tokens of prompts.")),
       generated_tokens(
           registry.Counter("facet_generated_tokens_total", "Tokens generated for clients.")),
+      placed_cached_tokens(PlacedTokens(registry).Add({{"cached", "true"}})),
+      placed_computed_tokens(PlacedTokens(registry).Add({{"cached", "false"}})),
       media_bytes_sent(registry.Counter("facet_media_bytes_sent_total",
                                         "Bytes of pictures and sounds sent to workers.")),
       worker_up(registry.Gauges("facet_worker_up", "1 while the worker takes requests.")),
@@ -29,9 +40,6 @@ RouterMetrics::RouterMetrics()
       watch_gaps(
           registry.Counters("facet_watch_gaps_total",
                             "Times that a worker's news had a gap and were asked for anew.")),
-      placed_tokens(registry.Counters(
-          "facet_placed_prompt_tokens_total",
-          "Tokens of placed prompts: thought to be cached at the chosen worker, or not.")),
       shed_requests(registry.Counters("facet_shed_requests_total", "Requests refused for load.")),
       failovers(registry.Counters(
           "facet_failovers_total",

@@ -25,11 +25,12 @@ struct RouterMetrics {
   prometheus::Histogram& queue_wait_seconds;
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& generated_tokens;
+  prometheus::Counter& placed_cached_tokens;    // {cached: true}
+  prometheus::Counter& placed_computed_tokens;  // {cached: false}
   prometheus::Counter& media_bytes_sent;
   prometheus::Family<prometheus::Gauge>& worker_up;          // {worker}
   prometheus::Family<prometheus::Counter>& worker_refusals;  // {worker, reason}
   prometheus::Family<prometheus::Counter>& watch_gaps;       // {worker}
-  prometheus::Family<prometheus::Counter>& placed_tokens;    // {cached: true|false}
   prometheus::Family<prometheus::Counter>& shed_requests;    // {reason}
   // {reason: worker_lost|worker_full|worker_stopping, exact: true|false}
   prometheus::Family<prometheus::Counter>& failovers;

@@ -12,8 +12,6 @@ namespace {
 constexpr int kUsualWindowPages = 16;
 // Prompts that are being computed are few beside what is cached.
 constexpr int64_t kExpectedShare = 8;
-// Events applied under one lock, so that no placement waits for more than some 100 us.
-constexpr size_t kEventsAtOnce = 1024;
 
 }  // namespace
 
@@ -42,10 +40,8 @@ void PageDirectory::SetWindow(int window_pages) {
 }
 
 void PageDirectory::Apply(int worker, absl::Span<const PageEvent> events) {
-  for (size_t first = 0; first < events.size(); first += kEventsAtOnce) {
-    absl::MutexLock lock(&mutex_);
-    told_->Apply(worker, events.subspan(first, kEventsAtOnce));
-  }
+  absl::MutexLock lock(&mutex_);
+  told_->Apply(worker, events);
 }
 
 void PageDirectory::RemoveWorker(int worker) {

@@ -42,6 +42,7 @@ class PageDirectory {
 
   // The sliding window of the model that is served. What was told before is forgotten.
   void SetWindow(int window_pages) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Placements wait meanwhile, some 100 us for 1,000 events: give more of them in pieces.
   void Apply(int worker, absl::Span<const PageEvent> events) ABSL_LOCKS_EXCLUDED(mutex_);
   void RemoveWorker(int worker) ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] Expected Expect(int worker, SharedPageKeys keys) ABSL_LOCKS_EXCLUDED(mutex_);

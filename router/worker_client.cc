@@ -28,7 +28,8 @@ constexpr int kMessageBytesMax = 64 << 20;
 // As proto/worker.proto says of MediaChunk.
 constexpr size_t kMediaChunkBytesMax = 1 << 20;
 
-// Events that are applied under one lock of the client.
+// Events that listeners get at once, under the client's lock: a snapshot may have millions, and
+// requests wait for that lock.
 constexpr size_t kEventsAtOnce = 1024;
 
 // Equal in all routers: the first 8 bytes of a SHA-256. Never 0.

@@ -121,8 +121,10 @@ PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
 
 void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
                         std::vector<WorkerSnapshot>& workers) const {
-  for (int i = 0; i < static_cast<int>(workers.size()) && !request.adapter().empty(); ++i) {
-    workers[i].excluded |= !HoldsAdapter(i, request.adapter(), request.adapter_digest());
+  if (!request.adapter().empty()) {
+    for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
+      workers[i].excluded |= !HoldsAdapter(i, request.adapter(), request.adapter_digest());
+    }
   }
   if (keys->empty() || request.has_prompt_logprobs()) return;
   const int page_tokens = page_tokens_;
@@ -165,8 +167,8 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
       chosen.excluded = true;
       continue;
     }
-    metrics_.placed_tokens.Add({{"cached", "true"}}).Increment(wish.prompt_tokens - computed);
-    metrics_.placed_tokens.Add({{"cached", "false"}}).Increment(computed);
+    metrics_.placed_cached_tokens.Increment(wish.prompt_tokens - computed);
+    metrics_.placed_computed_tokens.Increment(computed);
     return Stream{worker,
                   placement.worker,
                   *id,
