@@ -1,6 +1,5 @@
 // Prefixes that another worker has, pulled over loopback: the answers are those of computing, and
 // whatever is wrong with the other worker costs time alone.
-#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -13,12 +12,11 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/check.h"
-#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "worker/describe.h"
 #include "worker/page_puller.h"
 #include "worker/page_wire.h"
+#include "worker/testing/scripted_worker.h"
 #include "worker/testing/test_engine.h"
 #include "worker/watch_board.h"
 #include "worker/worker_service.h"
@@ -49,28 +47,6 @@ v1::GenerateRequest From(const std::string& address, v1::GenerateRequest request
   return request;
 }
 
-// Serves one service on a port that the kernel picks.
-class Server {
- public:
-  explicit Server(grpc::Service* service) {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(service);
-    server_ = builder.BuildAndStart();
-    CHECK(server_ != nullptr);
-  }
-  ~Server() { Stop(); }
-  void Stop() {
-    server_->Shutdown(absl::ToChronoTime(absl::Now()));
-    server_->Wait();
-  }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
-
- private:
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
-};
-
 // A worker behind a port, which has answered `requests`.
 class Owner {
  public:
@@ -93,7 +69,7 @@ class Owner {
   TestEngine engine_;
   WatchBoard board_;
   WorkerService service_;
-  Server server_;
+  LoopbackServer server_;
 };
 
 EngineShape PullingShape() {
@@ -165,23 +141,6 @@ TEST(EnginePullTest, PullsWhatTheOwnerHasOnDisk) {
   std::filesystem::remove_all(folder);
 }
 
-// Sends what the owner would not.
-class BadService final : public v1::Worker::Service {
- public:
-  using Script = std::function<grpc::Status(const v1::PullPagesRequest& request,
-                                            grpc::ServerWriter<v1::PullPagesReply>* writer)>;
-  explicit BadService(Script script) : script_(std::move(script)) {}
-  grpc::Status PullPages(grpc::ServerContext*, const v1::PullPagesRequest* request,
-                         grpc::ServerWriter<v1::PullPagesReply>* writer) override {
-    ++calls;
-    return script_(*request, writer);
-  }
-  std::atomic<int> calls{0};
-
- private:
-  const Script script_;
-};
-
 class BadPeerTest : public ::testing::Test {
  protected:
   // The answer of computing, and that of an engine told to pull from `address`: they are equal, and
@@ -214,13 +173,13 @@ class BadPeerTest : public ::testing::Test {
 
 TEST_F(BadPeerTest, Gone) {
   v1::Worker::Service nothing;
-  Server gone(&nothing);
+  LoopbackServer gone(&nothing);
   gone.Stop();
   ExpectComputed(gone.address(), PullFault::kUnreachable);
 }
 
 TEST_F(BadPeerTest, SendsCorruptPages) {
-  BadService service(
+  ScriptedWorker service(
       [](const v1::PullPagesRequest& request, grpc::ServerWriter<v1::PullPagesReply>* writer) {
         v1::PullPagesReply reply;
         reply.set_data(std::string(1000, 'x'));
@@ -230,35 +189,35 @@ TEST_F(BadPeerTest, SendsCorruptPages) {
         writer->Write(reply);  // with the digest of the piece before
         return grpc::Status::OK;
       });
-  Server server(&service);
+  LoopbackServer server(&service);
   ExpectComputed(server.address(), PullFault::kCorrupt);
-  EXPECT_EQ(service.calls, 1);
+  EXPECT_EQ(service.pulls(), 1);
 }
 
 TEST_F(BadPeerTest, EndsTooEarly) {
-  BadService service([](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>*) {
+  ScriptedWorker service([](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>*) {
     return grpc::Status::OK;
   });
-  Server server(&service);
+  LoopbackServer server(&service);
   ExpectComputed(server.address(), PullFault::kTorn);
 }
 
 TEST_F(BadPeerTest, NeverAnswers) {
   absl::Notification over;
-  BadService service([&](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>*) {
+  ScriptedWorker service([&](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>*) {
     over.WaitForNotification();
     return grpc::Status::OK;
   });
-  Server server(&service);
+  LoopbackServer server(&service);
   ExpectComputed(server.address(), PullFault::kLate);
   over.Notify();
 }
 
 TEST_F(BadPeerTest, HasPagesOfAnotherModel) {
-  BadService service([](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>*) {
+  ScriptedWorker service([](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>*) {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "label: another");
   });
-  Server server(&service);
+  LoopbackServer server(&service);
   ExpectComputed(server.address(), PullFault::kForeign);
 }
 

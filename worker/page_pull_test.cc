@@ -16,17 +16,19 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/check.h"
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "worker/page_puller.h"
 #include "worker/page_server.h"
 #include "worker/page_wire.h"
+#include "worker/testing/scripted_worker.h"
 
 namespace facet {
 namespace {
 
+using ::facet::testing::LoopbackServer;
+using ::facet::testing::ScriptedWorker;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -55,44 +57,6 @@ Options WithPages(Options options) {
   options.format = {kLabel, {kFullBytes, kSlidingBytes}};
   return options;
 }
-
-// A worker that serves what `handler` says.
-class Server {
- public:
-  explicit Server(grpc::Service* service) {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(service);
-    server_ = builder.BuildAndStart();
-    CHECK(server_ != nullptr);
-  }
-  ~Server() { Stop(); }
-  void Stop() {
-    server_->Shutdown(absl::ToChronoTime(absl::Now()));
-    server_->Wait();
-  }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
-
- private:
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
-};
-
-// Does what each test wants.
-class ScriptedService final : public v1::Worker::Service {
- public:
-  using Script =
-      std::function<grpc::Status(grpc::ServerContext* context, const v1::PullPagesRequest& request,
-                                 grpc::ServerWriter<v1::PullPagesReply>* writer)>;
-  explicit ScriptedService(Script script) : script_(std::move(script)) {}
-  grpc::Status PullPages(grpc::ServerContext* context, const v1::PullPagesRequest* request,
-                         grpc::ServerWriter<v1::PullPagesReply>* writer) override {
-    return script_(context, *request, writer);
-  }
-
- private:
-  const Script script_;
-};
 
 // Answers by a PageServer whose pages are read on a thread of its own; while it is held, not at
 // all. Pages with an odd number are absent.
@@ -210,9 +174,9 @@ class PagePullTest : public ::testing::Test {
     return Await(pages.size());
   }
   // Pulls three pages from a worker that does as `script` says.
-  std::vector<bool> PullFrom(const ScriptedService::Script& script) {
-    ScriptedService service(script);
-    Server server(&service);
+  std::vector<bool> PullFrom(const ScriptedWorker::Script& script) {
+    ScriptedWorker service(script);
+    LoopbackServer server(&service);
     return Pull(server.address(),
                 {Page(KvPool::kSliding, 2), Page(KvPool::kSliding, 4), Page(KvPool::kSliding, 6)});
   }
@@ -239,7 +203,7 @@ TEST_F(PagePullTest, PullsWhatIsThere) {
     PageServerOptions options = WithPages(PageServerOptions());
     options.batch_bytes = batch_bytes;
     PageService service(options);
-    Server server(&service);
+    LoopbackServer server(&service);
     EXPECT_THAT(Pull(server.address(), {Page(KvPool::kFull, 2), Page(KvPool::kFull, 4),
                                         Page(KvPool::kFull, 3), Page(KvPool::kFull, 6),
                                         Page(KvPool::kSliding, 6), Page(KvPool::kSliding, 8)}),
@@ -257,7 +221,7 @@ TEST_F(PagePullTest, PullsWhatIsThere) {
 // Given a measured rate, expect it to be told for a minute.
 TEST_F(PagePullTest, ForgetsAnOldRate) {
   PageService service;
-  Server server(&service);
+  LoopbackServer server(&service);
   EXPECT_EQ(puller_->bytes_per_s(), 0);
   Pull(server.address(), {Page(KvPool::kFull, 2)});
   EXPECT_GT(puller_->bytes_per_s(), 0);
@@ -280,16 +244,16 @@ TEST_F(PagePullTest, TakesNothingThatIsWrong) {
       [](v1::PullPagesReply& piece) { piece.clear_data(); },
   };
   for (const auto& change : changes) {
-    EXPECT_THAT(PullFrom([&](grpc::ServerContext*, const v1::PullPagesRequest&,
-                             grpc::ServerWriter<v1::PullPagesReply>* writer) {
-                  writer->Write(Piece(Page(KvPool::kSliding, 2), 0));
-                  v1::PullPagesReply piece = Piece(Page(KvPool::kSliding, 4), 1);
-                  change(piece);
-                  writer->Write(piece);
-                  writer->Write(Piece(Page(KvPool::kSliding, 6), 2));
-                  return grpc::Status::OK;
-                }),
-                ElementsAre(true, false, false));
+    EXPECT_THAT(
+        PullFrom([&](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>* writer) {
+          writer->Write(Piece(Page(KvPool::kSliding, 2), 0));
+          v1::PullPagesReply piece = Piece(Page(KvPool::kSliding, 4), 1);
+          change(piece);
+          writer->Write(piece);
+          writer->Write(Piece(Page(KvPool::kSliding, 6), 2));
+          return grpc::Status::OK;
+        }),
+        ElementsAre(true, false, false));
   }
   EXPECT_EQ(puller_->faults(PullFault::kCorrupt), static_cast<int64_t>(changes.size()));
 }
@@ -297,16 +261,16 @@ TEST_F(PagePullTest, TakesNothingThatIsWrong) {
 // Given a stream that ends between two pages or inside one, expect the rest to be missed.
 TEST_F(PagePullTest, MissesWhatATornStreamLacks) {
   for (const bool inside : {false, true}) {
-    EXPECT_THAT(PullFrom([&](grpc::ServerContext*, const v1::PullPagesRequest&,
-                             grpc::ServerWriter<v1::PullPagesReply>* writer) {
-                  writer->Write(Piece(Page(KvPool::kSliding, 2), 0));
-                  v1::PullPagesReply piece = Piece(Page(KvPool::kSliding, 4), 1);
-                  piece.mutable_data()->resize(10);
-                  piece.set_sha256(DigestOfPiece(Page(KvPool::kSliding, 4), 0, piece.data()));
-                  if (inside) writer->Write(piece);
-                  return grpc::Status::OK;
-                }),
-                ElementsAre(true, false, false));
+    EXPECT_THAT(
+        PullFrom([&](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>* writer) {
+          writer->Write(Piece(Page(KvPool::kSliding, 2), 0));
+          v1::PullPagesReply piece = Piece(Page(KvPool::kSliding, 4), 1);
+          piece.mutable_data()->resize(10);
+          piece.set_sha256(DigestOfPiece(Page(KvPool::kSliding, 4), 0, piece.data()));
+          if (inside) writer->Write(piece);
+          return grpc::Status::OK;
+        }),
+        ElementsAre(true, false, false));
   }
   EXPECT_EQ(puller_->faults(PullFault::kTorn), 2);
 }
@@ -314,21 +278,21 @@ TEST_F(PagePullTest, MissesWhatATornStreamLacks) {
 // Given a worker that fails in the middle, or whose pages hold something else, or that serves no
 // pulls at all, expect the rest to be missed, by the right name.
 TEST_F(PagePullTest, NamesWhatWentWrong) {
-  EXPECT_THAT(PullFrom([](grpc::ServerContext*, const v1::PullPagesRequest&,
-                          grpc::ServerWriter<v1::PullPagesReply>* writer) {
-                writer->Write(Piece(Page(KvPool::kSliding, 2), 0));
-                return grpc::Status(grpc::StatusCode::UNAVAILABLE, "stopping");
-              }),
-              ElementsAre(true, false, false));
+  EXPECT_THAT(
+      PullFrom([](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>* writer) {
+        writer->Write(Piece(Page(KvPool::kSliding, 2), 0));
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "stopping");
+      }),
+      ElementsAre(true, false, false));
   EXPECT_EQ(puller_->faults(PullFault::kUnreachable), 1);
   PageServerOptions options = WithPages(PageServerOptions());
   options.format.label = "model 1, class b";
   PageService service(options);
-  Server foreign(&service);
+  LoopbackServer foreign(&service);
   EXPECT_THAT(Pull(foreign.address(), {Page(KvPool::kFull, 2)}), ElementsAre(false));
   EXPECT_EQ(puller_->faults(PullFault::kForeign), 1);
   v1::Worker::Service nothing;
-  Server empty(&nothing);
+  LoopbackServer empty(&nothing);
   EXPECT_THAT(Pull(empty.address(), {Page(KvPool::kFull, 2)}), ElementsAre(false));
   EXPECT_EQ(puller_->faults(PullFault::kForeign), 2);
 }
@@ -337,18 +301,17 @@ TEST_F(PagePullTest, NamesWhatWentWrong) {
 // worker that is gone, at once.
 TEST_F(PagePullTest, WaitsNoLongerThanItMay) {
   absl::Notification over;
-  ScriptedService service([&](grpc::ServerContext*, const v1::PullPagesRequest&,
-                              grpc::ServerWriter<v1::PullPagesReply>*) {
+  ScriptedWorker service([&](const v1::PullPagesRequest&, grpc::ServerWriter<v1::PullPagesReply>*) {
     over.WaitForNotification();
     return grpc::Status::OK;
   });
-  Server server(&service);
+  LoopbackServer server(&service);
   EXPECT_THAT(Pull(server.address(), {Page(KvPool::kFull, 2)}, absl::Milliseconds(50)),
               ElementsAre(false));
   EXPECT_EQ(puller_->faults(PullFault::kLate), 1);
   over.Notify();
   v1::Worker::Service nothing;
-  Server gone(&nothing);
+  LoopbackServer gone(&nothing);
   gone.Stop();
   EXPECT_THAT(Pull(gone.address(), {Page(KvPool::kFull, 2)}), ElementsAre(false));
   EXPECT_EQ(puller_->faults(PullFault::kUnreachable), 1);
@@ -358,7 +321,7 @@ TEST_F(PagePullTest, WaitsNoLongerThanItMay) {
 TEST_F(PagePullTest, LeavesAFailedWorkerAlone) {
   PageService service;
   service.Hold(true);
-  Server server(&service);
+  LoopbackServer server(&service);
   EXPECT_THAT(Pull(server.address(), {Page(KvPool::kSliding, 2)}, absl::Milliseconds(50)),
               ElementsAre(false));
   service.Hold(false);
@@ -373,7 +336,7 @@ TEST_F(PagePullTest, LeavesAFailedWorkerAlone) {
 TEST_F(PagePullTest, EndsAtBothSidesWhenCancelled) {
   PageService service;
   service.Hold(true);
-  Server server(&service);
+  LoopbackServer server(&service);
   const auto await_no_pulls = [&] {
     const absl::Time limit = absl::Now() + kPatience;
     while (service.pulls() > 0 && absl::Now() < limit) std::this_thread::yield();
@@ -402,7 +365,7 @@ TEST_F(PagePullTest, ServesSoManyAtOnce) {
   options.pulls_max = 1;
   PageService service(options);
   service.Hold(true);
-  Server server(&service);
+  LoopbackServer server(&service);
   Begin(server.address(), {Page(KvPool::kSliding, 2)});
   ASSERT_TRUE(service.AwaitQueued());
   Begin(server.address(), {Page(KvPool::kSliding, 4)});
@@ -415,7 +378,7 @@ TEST_F(PagePullTest, ServesSoManyAtOnce) {
 // Given a bad request, expect the server to say which field.
 TEST_F(PagePullTest, ServerNamesTheField) {
   PageService service;
-  Server server(&service);
+  LoopbackServer server(&service);
   const auto stub = v1::Worker::NewStub(
       grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
   v1::PullPagesRequest request;
@@ -453,7 +416,7 @@ class FewPullsTest : public PagePullTest {
 // worker to take the place of one that is not in use.
 TEST_F(FewPullsTest, KeepsItsBounds) {
   PageService a, b;
-  Server server_a(&a), server_b(&b);
+  LoopbackServer server_a(&a), server_b(&b);
   a.Hold(true);
   Begin(server_a.address(), {Page(KvPool::kSliding, 2)});
   ASSERT_TRUE(a.AwaitQueued());
