@@ -209,7 +209,7 @@ std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateReques
 // A worker that has answered all requests.
 Stepped& Donor() {
   static Stepped* const donor = [] {
-    auto* const made = new Stepped({1, 512, 64 << 20});
+    auto* const made = new Stepped({64, 512, 64 << 20});
     const std::vector<v1::GenerateRequest> requests = MakeRequests();
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_OK(made->engine->Submit(requests[i], made->results, i));
