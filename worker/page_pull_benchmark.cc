@@ -90,7 +90,7 @@ void BM_Pull(benchmark::State& state) {
   puller.BlockingStop();
   server->Shutdown();
 }
-BENCHMARK(BM_Pull)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Pull)->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond);
 
 void BM_Copy(benchmark::State& state) {
   std::vector<std::string> from(kPages, std::string(kPageBytes, 'p')), to = from;

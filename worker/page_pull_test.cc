@@ -127,6 +127,14 @@ class PageService final : public v1::Worker::CallbackService {
   std::thread thread_;
 };
 
+// Asks again until it is so.
+void AwaitTrue(const std::function<bool()>& condition) {
+  const absl::Time limit = absl::Now() + kPatience;
+  bool is = condition();
+  for (; !is && absl::Now() < limit; is = condition()) std::this_thread::yield();
+  EXPECT_TRUE(is);
+}
+
 class PagePullTest : public ::testing::Test {
  protected:
   PagePullTest() : PagePullTest(WithPages(PagePullerOptions())) {}
@@ -139,7 +147,8 @@ class PagePullTest : public ::testing::Test {
       done_.insert(done_.end(), pages.begin(), pages.end());
     });
   }
-  ~PagePullTest() override { puller_.reset(); }
+  // What has ended may still tell of it, through puller_.
+  ~PagePullTest() override { puller_->BlockingStop(); }
 
   // Begins to pull these pages into memory of the test's.
   uint64_t Begin(const std::string& address, const std::vector<PoolKey>& pages,
@@ -224,7 +233,8 @@ TEST_F(PagePullTest, ForgetsAnOldRate) {
   LoopbackServer server(&service);
   EXPECT_EQ(puller_->bytes_per_s(), 0);
   Pull(server.address(), {Page(KvPool::kFull, 2)});
-  EXPECT_GT(puller_->bytes_per_s(), 0);
+  // It is known a moment after the last page, when the call has ended.
+  AwaitTrue([&] { return puller_->bytes_per_s() > 0; });
   ahead_s_ = 61;
   EXPECT_EQ(puller_->bytes_per_s(), 0);
 }
@@ -337,11 +347,7 @@ TEST_F(PagePullTest, EndsAtBothSidesWhenCancelled) {
   PageService service;
   service.Hold(true);
   LoopbackServer server(&service);
-  const auto await_no_pulls = [&] {
-    const absl::Time limit = absl::Now() + kPatience;
-    while (service.pulls() > 0 && absl::Now() < limit) std::this_thread::yield();
-    EXPECT_EQ(service.pulls(), 0);
-  };
+  const auto await_no_pulls = [&] { AwaitTrue([&] { return service.pulls() == 0; }); };
   const uint64_t pull = Begin(server.address(), {Page(KvPool::kFull, 2), Page(KvPool::kFull, 4)});
   ASSERT_TRUE(service.AwaitQueued());
   puller_->Cancel(pull);
@@ -423,13 +429,8 @@ TEST_F(FewPullsTest, KeepsItsBounds) {
   EXPECT_THAT(Pull(server_b.address(), {Page(KvPool::kSliding, 4)}), ElementsAre(false));
   a.Hold(false);
   EXPECT_THAT(Await(1), ElementsAre(true));
-  const absl::Time limit = absl::Now() + kPatience;
   // The call that has ended is let go of a moment after its last page.
-  std::vector<bool> came;
-  while (came != std::vector<bool>{true} && absl::Now() < limit) {
-    came = Pull(server_b.address(), {Page(KvPool::kSliding, 4)});
-  }
-  EXPECT_THAT(came, ElementsAre(true));
+  AwaitTrue([&] { return Pull(server_b.address(), {Page(KvPool::kSliding, 4)})[0]; });
 }
 
 }  // namespace

@@ -83,7 +83,10 @@ class PageServer::Reactor final : public grpc::ServerWriteReactor<v1::PullPagesR
     }
     server_.reader_(std::move(batch), [link = link_](std::vector<std::string> contents) {
       absl::MutexLock lock(&link->mutex);
-      if (link->reactor != nullptr) link->reactor->Take(std::move(contents));
+      Reactor* const reactor = link->reactor;
+      if (reactor == nullptr) return;
+      reactor->link_->mutex.AssertHeld();  // the same
+      reactor->Take(std::move(contents));
     });
   }
 
