@@ -177,7 +177,7 @@ std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> work
     const double compute_s = estimate.computed_tokens / rate;
     estimate.first_token_s =
         queue_s + compute_s + estimate.pull_s + step_s + estimate.requests * row_s;
-    estimate.cost_s = estimate.first_token_s + compute_s +
+    estimate.cost_s = estimate.first_token_s + compute_s + estimate.pulled_tokens / usual_rate +
                       wish.answer_tokens * row_s * (2.0 * estimate.requests + 1);
   }
   return estimates;

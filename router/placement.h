@@ -94,8 +94,9 @@ std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> work
 // before, of whose prompt u tokens are not cached and whose answer will have n tokens:
 //
 //   (q + u) / prefill rate + pull + step + r * row   until the first token, plus
-//   u / prefill rate                          by which those that come later wait longer, plus
-//   n * row * (2 r + 1)                       its own n rows among r others, and theirs beside it.
+//   u / prefill rate         by which those that come later wait longer, plus
+//   p / usual prefill rate   for p tokens pulled: as much leaves its memory for them, plus
+//   n * row * (2 r + 1)      its own n rows among r others, and theirs beside it.
 //
 // A worker pulls what the one of its class that has most of the prompt has more than itself, if its
 // bytes at the rate of its last pulls take less than computing; u is then less by as much.

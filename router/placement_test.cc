@@ -139,7 +139,7 @@ TEST(PlacementTest, CountsThePull) {
   EXPECT_EQ(estimates[0].computed_tokens, 2000u - 31 * 64);
   EXPECT_NEAR(estimates[0].pull_s, 0.39, 1e-9);
   EXPECT_NEAR(estimates[0].first_token_s, 0.39 + 0.016 + 0.010, 1e-9);
-  EXPECT_NEAR(estimates[0].cost_s, 0.39 + 2 * 0.016 + 0.010, 1e-9);
+  EXPECT_NEAR(estimates[0].cost_s, 0.39 + 2 * 0.016 + 0.010 + 1.984, 1e-9);
   EXPECT_EQ(estimates[1].source, -1);
   EXPECT_EQ(estimates[2].source, 1);
   EXPECT_EQ(estimates[2].pulled_tokens, 21u * 64);
@@ -150,10 +150,11 @@ TEST(PlacementTest, CountsThePull) {
 // another that pulls, and given that all are busy, the owner again.
 TEST(PlacementTest, PullsWhereTheOwnerIsBusy) {
   EXPECT_EQ(Chosen({Pulling(0), Pulling(0, 31 * 64)}, LongWish(100)), 1);
-  EXPECT_EQ(Chosen({Pulling(0), Pulling(4, 31 * 64)}, LongWish(100)), 0);
-  EXPECT_EQ(Chosen({Pulling(4), Pulling(4, 31 * 64)}, LongWish(100)), 1);
+  EXPECT_EQ(Chosen({Pulling(0), Pulling(4, 31 * 64)}, LongWish(100)), 1);
+  EXPECT_EQ(Chosen({Pulling(0), Pulling(14, 31 * 64)}, LongWish(100)), 0);
+  EXPECT_EQ(Chosen({Pulling(14), Pulling(14, 31 * 64)}, LongWish(100)), 1);
   // Without pulling, computing anew is worth it later.
-  std::vector<WorkerSnapshot> workers = {Pulling(0), Pulling(4, 31 * 64)};
+  std::vector<WorkerSnapshot> workers = {Pulling(0), Pulling(14, 31 * 64)};
   workers[0].full_page_bytes = 0;
   EXPECT_EQ(Chosen(workers, LongWish(100)), 1);
 }
