@@ -30,6 +30,7 @@ json::object WorkerEntry(const WorkerSnapshot& worker) {
           {"requests_of_this_router", worker.in_flight},
           {"prefill_tokens_waiting", worker.prefill_tokens_waiting},
           {"prefill_tokens_per_s", worker.prefill_tokens_per_s},
+          {"peer_bytes_per_s", worker.peer_bytes_per_s},
           {"decode_step_s", worker.decode_step_s},
           {"decode_row_s", worker.decode_row_s}};
 }
@@ -46,6 +47,11 @@ json::value Explain(const WorkerPool& pool, const BuiltChoice& choice) {
     const PlacementEstimate& estimate = situation.estimates[i];
     json::object entry = WorkerEntry(situation.workers[i]);
     entry["cached_tokens"] = situation.workers[i].cached_tokens;
+    if (estimate.source >= 0) {
+      entry["pulled_tokens"] = estimate.pulled_tokens;
+      entry["pulled_from"] = JsonText(estimate.source_address);
+      entry["pull_s"] = estimate.pull_s;
+    }
     entry["computed_tokens"] = estimate.computed_tokens;
     entry["queued_tokens"] = estimate.queued_tokens;
     entry["first_token_s"] = estimate.first_token_s;

@@ -181,7 +181,15 @@ void Generation::Measure(Choice& choice, const RelayDelta& delta) {
   }
   if (delta.finish_reason == v1::FINISH_REASON_UNSPECIFIED) return;
   deadline_ |= delta.finish_reason == v1::FINISH_REASON_DEADLINE;
-  metrics_.queue_wait_seconds.Observe(choice.relay->ledger().queue_us() * 1e-6);
+  const v1::Ledger& ledger = choice.relay->ledger();
+  metrics_.queue_wait_seconds.Observe(ledger.queue_us() * 1e-6);
+  const std::pair<const char*, uint32_t> tiers[] = {{"device", ledger.cached_device_tokens()},
+                                                    {"host", ledger.cached_host_tokens()},
+                                                    {"disk", ledger.cached_disk_tokens()},
+                                                    {"peer", ledger.cached_peer_tokens()}};
+  for (const auto& [tier, tokens] : tiers) {
+    if (tokens > 0) metrics_.cached_prompt_tokens.Add({{"tier", tier}}).Increment(tokens);
+  }
 }
 
 void Generation::Abandon() {

@@ -4,9 +4,10 @@ namespace facet {
 namespace {
 
 prometheus::Family<prometheus::Counter>& PlacedTokens(MetricRegistry& registry) {
-  return registry.Counters(
-      "facet_placed_prompt_tokens_total",
-      "Tokens of placed prompts: thought to be cached at the chosen worker, or not.");
+  return registry.Counters("facet_placed_prompt_tokens_total",
+                           "Tokens of placed prompts: thought to be cached at the chosen worker "
+                           "(true), to be pulled from "
+                           "another one (elsewhere), or to be computed (false).");
 }
 
 }  // namespace
@@ -28,9 +29,13 @@ RouterMetrics::RouterMetrics()
                                             "Waited at the worker before the first step.",
                                             RequestSecondsBuckets())),
       prompt_tokens(registry.Counter("facet_prompt_tokens_total", "Tokens of prompts.")),
+      cached_prompt_tokens(registry.Counters(
+          "facet_cached_prompt_tokens_total",
+          "Tokens of prompts that were not computed, by where their pages were.")),
       generated_tokens(
           registry.Counter("facet_generated_tokens_total", "Tokens generated for clients.")),
       placed_cached_tokens(PlacedTokens(registry).Add({{"cached", "true"}})),
+      placed_pulled_tokens(PlacedTokens(registry).Add({{"cached", "elsewhere"}})),
       placed_computed_tokens(PlacedTokens(registry).Add({{"cached", "false"}})),
       media_bytes_sent(registry.Counter("facet_media_bytes_sent_total",
                                         "Bytes of pictures and sounds sent to workers.")),

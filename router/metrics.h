@@ -24,8 +24,11 @@ struct RouterMetrics {
   prometheus::Histogram& request_duration_seconds;
   prometheus::Histogram& queue_wait_seconds;
   prometheus::Counter& prompt_tokens;
+  // Not computed, by where their pages were: device, host, disk, or another worker (peer).
+  prometheus::Family<prometheus::Counter>& cached_prompt_tokens;  // {tier}
   prometheus::Counter& generated_tokens;
   prometheus::Counter& placed_cached_tokens;    // {cached: true}
+  prometheus::Counter& placed_pulled_tokens;    // {cached: elsewhere}
   prometheus::Counter& placed_computed_tokens;  // {cached: false}
   prometheus::Counter& media_bytes_sent;
   prometheus::Family<prometheus::Gauge>& worker_up;          // {worker}

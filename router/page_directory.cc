@@ -63,8 +63,8 @@ void PageDirectory::ApplyExpected(int worker, const std::vector<PageKey>& keys, 
   expected_.Apply(worker, events);
 }
 
-void PageDirectory::Lookup(absl::Span<const PageKey> keys, absl::Span<int> usable_pages) const {
-  absl::c_fill(usable_pages, 0);
+void PageDirectory::Lookup(absl::Span<const PageKey> keys, absl::Span<Holding> holdings) const {
+  absl::c_fill(holdings, Holding());
   if (keys.empty()) return;
   thread_local std::vector<PrefixHolder> told, expected;
   {
@@ -72,9 +72,11 @@ void PageDirectory::Lookup(absl::Span<const PageKey> keys, absl::Span<int> usabl
     told_->Lookup(keys, told);
     expected_.Lookup(keys, expected);
   }
-  for (const PrefixHolder& holder : told) usable_pages[holder.worker] = holder.usable_pages;
+  for (const PrefixHolder& holder : told) {
+    holdings[holder.worker] = {holder.usable_pages, holder.usable_pages};
+  }
   for (const PrefixHolder& holder : expected) {
-    int& usable = usable_pages[holder.worker];
+    int& usable = holdings[holder.worker].usable_pages;
     usable = std::max(usable, holder.full_pages);
   }
 }

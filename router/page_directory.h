@@ -47,9 +47,14 @@ class PageDirectory {
   void RemoveWorker(int worker) ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] Expected Expect(int worker, SharedPageKeys keys) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Into `usable_pages`, one for each worker: how many pages of a prompt with these keys it need
-  // not compute.
-  void Lookup(absl::Span<const PageKey> keys, absl::Span<int> usable_pages) const
+  // How many pages of a prompt a worker need not compute, and how many of these it told of, so that
+  // they are there now.
+  struct Holding {
+    int usable_pages = 0;
+    int told_pages = 0;
+  };
+  // Into `holdings`, one for each worker: what they have of a prompt with these keys.
+  void Lookup(absl::Span<const PageKey> keys, absl::Span<Holding> holdings) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   int64_t page_count() const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -31,10 +31,18 @@ class PageDirectoryTest : public ::testing::Test {
     directory_.Apply(worker, Stored(keys, false));
     directory_.Apply(worker, Stored(keys, true));
   }
-  std::vector<int> Lookup(const std::vector<PageKey>& keys, int workers = 3) const {
-    std::vector<int> usable(workers, -1);
-    directory_.Lookup(keys, absl::MakeSpan(usable));
-    return usable;
+  // Of each worker, the pages that it could use; or of these, those that it told of.
+  std::vector<int> Lookup(
+      const std::vector<PageKey>& keys, int workers = 3,
+      int PageDirectory::Holding::* which = &PageDirectory::Holding::usable_pages) const {
+    std::vector<PageDirectory::Holding> holdings(workers, {-1, -1});
+    directory_.Lookup(keys, absl::MakeSpan(holdings));
+    std::vector<int> pages;
+    for (const PageDirectory::Holding& holding : holdings) pages.push_back(holding.*which);
+    return pages;
+  }
+  std::vector<int> Told(const std::vector<PageKey>& keys) const {
+    return Lookup(keys, 3, &PageDirectory::Holding::told_pages);
   }
 
   PageDirectory directory_{1000};
@@ -67,8 +75,10 @@ TEST_F(PageDirectoryTest, ExpectsWhatIsBeingComputed) {
   const SharedPageKeys prompt = Prompt(5);
   PageDirectory::Expected expected = directory_.Expect(1, prompt);
   EXPECT_THAT(Lookup(*prompt), ElementsAre(0, 5, 0));
+  EXPECT_THAT(Told(*prompt), ElementsAre(0, 0, 0));
   Tell(1, {prompt->begin(), prompt->begin() + 3});
   EXPECT_THAT(Lookup(*prompt), ElementsAre(0, 5, 0));
+  EXPECT_THAT(Told(*prompt), ElementsAre(0, 3, 0));
   expected.Reset();
   EXPECT_THAT(Lookup(*prompt), ElementsAre(0, 3, 0));
   expected.Reset();  // Once is enough.

@@ -1,6 +1,7 @@
 #include "router/placement.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
@@ -10,6 +11,8 @@ namespace {
 
 // Where no worker has measured anything yet.
 constexpr double kUsualPrefillTokensPerS = 1000;
+// The same of pulling: a network of 10 Gbit/s.
+constexpr double kUsualPeerBytesPerS = 1e9;
 // Costs that differ by less are equal: measured rates are no better than that.
 constexpr double kEqualShare = 0.1, kEqualS = 0.001;
 
@@ -35,6 +38,49 @@ double AverageOf(absl::Span<const WorkerSnapshot> workers, double WorkerSnapshot
     ++count;
   }
   return count == 0 ? usual : sum / count;
+}
+
+// For each class the worker that has most of the prompt, as an index; of those that may be pulled
+// from. A fleet has a few classes.
+std::vector<int> BestHolders(absl::Span<const WorkerSnapshot> workers) {
+  std::vector<int> holders;
+  for (size_t i = 0; i < workers.size(); ++i) {
+    const WorkerSnapshot& worker = workers[i];
+    if (!worker.ready || worker.numerics_class == 0 || worker.held_tokens == 0) continue;
+    const auto found = std::find_if(holders.begin(), holders.end(), [&](int holder) {
+      return workers[holder].numerics_class == worker.numerics_class;
+    });
+    if (found == holders.end()) {
+      holders.push_back(static_cast<int>(i));
+    } else if (worker.held_tokens > workers[*found].held_tokens) {
+      *found = static_cast<int>(i);
+    }
+  }
+  return holders;
+}
+
+// Adds to an estimate what its worker would pull, if anything.
+void AddPull(absl::Span<const WorkerSnapshot> workers, const WorkerSnapshot& worker,
+             absl::Span<const int> holders, const PlacementWish& wish, double prefill_rate,
+             double peer_rate, PlacementEstimate& estimate) {
+  if (wish.page_tokens == 0 || worker.full_page_bytes == 0) return;
+  const auto holder = std::find_if(holders.begin(), holders.end(), [&](int index) {
+    return workers[index].numerics_class == worker.numerics_class;
+  });
+  if (holder == holders.end()) return;
+  const WorkerSnapshot& source = workers[*holder];
+  const uint32_t held = std::min(wish.prompt_tokens, source.held_tokens);
+  if (held <= worker.cached_tokens) return;
+  const uint32_t pulled = held - worker.cached_tokens;
+  const uint64_t window_pages = std::min(wish.window_pages, held / wish.page_tokens);
+  const uint64_t bytes =
+      pulled / wish.page_tokens * worker.full_page_bytes + window_pages * worker.sliding_page_bytes;
+  const double pull_s = static_cast<double>(bytes) / peer_rate;
+  if (pull_s >= pulled / prefill_rate) return;
+  estimate.pulled_tokens = pulled;
+  estimate.source = *holder;
+  estimate.source_address = source.address;
+  estimate.pull_s = pull_s;
 }
 
 // SplitMix64 (Steele, Lea and Flood 2014): all bits of the result depend on all bits of `value`.
@@ -79,9 +125,10 @@ absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
   for (size_t i = 0; i < workers.size(); ++i) {
     if (!usable(workers[i]) || !has_room(i) || estimates[i].cost_s > equal_s) continue;
     const uint64_t score = ScoreOf(affinity, workers[i].address_digest);
-    const bool better = !found || estimates[i].requests < best.estimate.requests ||
-                        (estimates[i].requests == best.estimate.requests && score > best_score);
-    if (!better) continue;
+    const auto rank = [](const PlacementEstimate& estimate, uint64_t of_score) {
+      return std::make_tuple(estimate.source >= 0, estimate.requests, ~of_score);
+    };
+    if (found && rank(estimates[i], score) >= rank(best.estimate, best_score)) continue;
     best = {static_cast<int>(i), estimates[i]};
     best_score = score;
     found = true;
@@ -92,9 +139,14 @@ absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
 }  // namespace
 
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate) {
-  return absl::StrFormat("cached=%d computed=%d queued=%d requests=%d first_token_ms=%.1f",
-                         worker.cached_tokens, estimate.computed_tokens, estimate.queued_tokens,
-                         estimate.requests, estimate.first_token_s * 1000);
+  std::string pull;
+  if (estimate.source >= 0) {
+    pull = absl::StrFormat(" pulled=%d from=%s pull_ms=%.1f", estimate.pulled_tokens,
+                           estimate.source_address, estimate.pull_s * 1000);
+  }
+  return absl::StrFormat("cached=%d%s computed=%d queued=%d requests=%d first_token_ms=%.1f",
+                         worker.cached_tokens, pull, estimate.computed_tokens,
+                         estimate.queued_tokens, estimate.requests, estimate.first_token_s * 1000);
 }
 
 std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> workers,
@@ -103,6 +155,9 @@ std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> work
       AverageOf(workers, &WorkerSnapshot::prefill_tokens_per_s, kUsualPrefillTokensPerS);
   const double usual_step_s = AverageOf(workers, &WorkerSnapshot::decode_step_s, 0);
   const double usual_row_s = AverageOf(workers, &WorkerSnapshot::decode_row_s, 0);
+  const double usual_peer_rate =
+      AverageOf(workers, &WorkerSnapshot::peer_bytes_per_s, kUsualPeerBytesPerS);
+  const std::vector<int> holders = BestHolders(workers);
   std::vector<PlacementEstimate> estimates(workers.size());
   for (size_t i = 0; i < workers.size(); ++i) {
     const WorkerSnapshot& worker = workers[i];
@@ -113,12 +168,16 @@ std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> work
     PlacementEstimate& estimate = estimates[i];
     estimate.requests = RequestsAt(worker);
     estimate.queued_tokens = QueuedTokensAt(worker);
+    AddPull(workers, worker, holders, wish, rate,
+            worker.peer_bytes_per_s > 0 ? worker.peer_bytes_per_s : usual_peer_rate, estimate);
     estimate.computed_tokens =
-        wish.prompt_tokens - std::min(wish.prompt_tokens, worker.cached_tokens);
+        wish.prompt_tokens -
+        std::min(wish.prompt_tokens, worker.cached_tokens + estimate.pulled_tokens);
     const double queue_s = static_cast<double>(estimate.queued_tokens) / rate;
     const double compute_s = estimate.computed_tokens / rate;
-    estimate.first_token_s = queue_s + compute_s + step_s + estimate.requests * row_s;
-    estimate.cost_s = estimate.first_token_s + compute_s +
+    estimate.first_token_s =
+        queue_s + compute_s + estimate.pull_s + step_s + estimate.requests * row_s;
+    estimate.cost_s = estimate.first_token_s + compute_s + estimate.pulled_tokens / usual_rate +
                       wish.answer_tokens * row_s * (2.0 * estimate.requests + 1);
   }
   return estimates;

@@ -35,7 +35,11 @@ struct WorkerSnapshot {
   double decode_step_s = 0;  // A step of one decoding row.
   double decode_row_s = 0;   // What each further row adds.
 
+  uint64_t full_page_bytes = 0, sliding_page_bytes = 0;  // Of pages pulled; 0: it pulls none.
+  double peer_bytes_per_s = 0;  // How fast it pulled lately; 0: not measured.
+
   uint32_t cached_tokens = 0;  // Of this request's prompt: those that it need not compute.
+  uint32_t held_tokens = 0;    // Of these: those that it told of, so that others may pull them.
 };
 
 // What a request asks of its worker.
@@ -48,6 +52,8 @@ struct PlacementWish {
   // Stands for the prompt's beginning. Among workers that are equal otherwise, all routers choose
   // the same one for it.
   uint64_t affinity = 0;
+  // Of the model; 0: nothing is pulled.
+  uint32_t page_tokens = 0, window_pages = 0;
 };
 
 // What a request would cost at one worker.
@@ -55,7 +61,12 @@ struct PlacementEstimate {
   uint32_t requests = 0;         // There already.
   uint64_t queued_tokens = 0;    // Of prompts that are computed before.
   uint32_t computed_tokens = 0;  // Of this prompt.
-  double first_token_s = 0;      // Until the answer begins.
+  // Of this prompt, pulled from another worker, whose index that is; -1: nothing is.
+  uint32_t pulled_tokens = 0;
+  int source = -1;
+  absl::string_view source_address;  // As WorkerSnapshot's.
+  double pull_s = 0;
+  double first_token_s = 0;  // Until the answer begins.
   // That, and what it takes from others.
   double cost_s = 0;
 };
@@ -75,17 +86,23 @@ std::vector<PlacementEstimate> EstimateAll(absl::Span<const WorkerSnapshot> work
                                            const PlacementWish& wish);
 
 // Which worker gets the next request: of the wished class, the one of least cost. Of those within a
-// tenth and a millisecond of it, the one with the fewest requests; of these, that of the highest
-// score in a rendezvous hash (Thaler and Ravishankar 1998) of affinity and address.
+// tenth and a millisecond of it, one that need pull nothing, so that pages are copied only where
+// that is worth it; of these the one with the fewest requests, and then that of the highest score
+// in a rendezvous hash (Thaler and Ravishankar 1998) of affinity and address.
 //
 // The cost of a request, in seconds, at a worker with r requests, q tokens of prompts to compute
 // before, of whose prompt u tokens are not cached and whose answer will have n tokens:
 //
-//   (q + u) / prefill rate + step + r * row   until the first token, plus
-//   u / prefill rate                          by which those that come later wait longer, plus
-//   n * row * (2 r + 1)                       its own n rows among r others, and theirs beside it.
+//   (q + u) / prefill rate + pull + step + r * row   until the first token, plus
+//   u / prefill rate         by which those that come later wait longer, plus
+//   p / usual prefill rate   for p tokens pulled: as much leaves its memory for them, plus
+//   n * row * (2 r + 1)      its own n rows among r others, and theirs beside it.
 //
-// So a request goes where its prefix is, until that worker is busier than computing anew is worth.
+// A worker pulls what the one of its class that has most of the prompt has more than itself, if its
+// bytes at the rate of its last pulls take less than computing; u is then less by as much.
+//
+// So a request goes where its prefix is, until that worker is busier than a copy of the prefix, or
+// computing it anew, is worth.
 // A pure function: no clock, no I/O. UNAVAILABLE if no worker can take requests, RESOURCE_EXHAUSTED
 // if all are full. Another class is chosen only if the wished one has no worker at all: a full one
 // will have room.

@@ -32,6 +32,22 @@ WorkerSnapshot Measured(uint32_t running, uint32_t cached_tokens = 0) {
   return worker;
 }
 
+// The same, of one class, that pulls at 100 MB/s pages of 1 MB, and 2 MB of the sliding layers.
+WorkerSnapshot Pulling(uint32_t running, uint32_t held_tokens = 0) {
+  WorkerSnapshot worker = Measured(running, held_tokens);
+  worker.held_tokens = held_tokens;
+  worker.numerics_class = 7;
+  worker.full_page_bytes = 1'000'000;
+  worker.sliding_page_bytes = 2'000'000;
+  worker.peer_bytes_per_s = 1e8;
+  return worker;
+}
+// Wishes of a prompt of 2,000 tokens, with windows of 4 pages.
+PlacementWish LongWish(double answer_tokens = 0) {
+  return {
+      .prompt_tokens = 2000, .answer_tokens = answer_tokens, .page_tokens = 64, .window_pages = 4};
+}
+
 std::vector<WorkerSnapshot> WithDigests(std::vector<WorkerSnapshot> workers) {
   for (size_t i = 0; i < workers.size(); ++i) workers[i].address_digest = 1000 + i;
   return workers;
@@ -113,6 +129,76 @@ TEST(PlacementTest, GoesWhereThePrefixIsUntilThatIsTooBusy) {
             1);
 }
 
+// Given a worker that has the prefix, expect another to count on pulling the pages that it lacks:
+// 31 full ones and a window, 39 MB at 100 MB/s.
+TEST(PlacementTest, CountsThePull) {
+  const std::vector<PlacementEstimate> estimates =
+      EstimateAll({Pulling(0), Pulling(0, 31 * 64), Pulling(0, 10 * 64)}, LongWish());
+  EXPECT_EQ(estimates[0].source, 1);
+  EXPECT_EQ(estimates[0].pulled_tokens, 31u * 64);
+  EXPECT_EQ(estimates[0].computed_tokens, 2000u - 31 * 64);
+  EXPECT_NEAR(estimates[0].pull_s, 0.39, 1e-9);
+  EXPECT_NEAR(estimates[0].first_token_s, 0.39 + 0.016 + 0.010, 1e-9);
+  EXPECT_NEAR(estimates[0].cost_s, 0.39 + 2 * 0.016 + 0.010 + 1.984, 1e-9);
+  EXPECT_EQ(estimates[1].source, -1);
+  EXPECT_EQ(estimates[2].source, 1);
+  EXPECT_EQ(estimates[2].pulled_tokens, 21u * 64);
+  EXPECT_NEAR(estimates[2].pull_s, 0.29, 1e-9);
+}
+
+// Given an owner that is idle, expect the prompt there, and no copy; given that it is busy, expect
+// another that pulls, and given that all are busy, the owner again.
+TEST(PlacementTest, PullsWhereTheOwnerIsBusy) {
+  EXPECT_EQ(Chosen({Pulling(0), Pulling(0, 31 * 64)}, LongWish(100)), 1);
+  EXPECT_EQ(Chosen({Pulling(0), Pulling(4, 31 * 64)}, LongWish(100)), 1);
+  EXPECT_EQ(Chosen({Pulling(0), Pulling(14, 31 * 64)}, LongWish(100)), 0);
+  EXPECT_EQ(Chosen({Pulling(14), Pulling(14, 31 * 64)}, LongWish(100)), 1);
+  // Without pulling, computing anew is worth it later.
+  std::vector<WorkerSnapshot> workers = {Pulling(0), Pulling(14, 31 * 64)};
+  workers[0].full_page_bytes = 0;
+  EXPECT_EQ(Chosen(workers, LongWish(100)), 1);
+}
+
+// Given a pull of next to no time, expect the owner all the same while it is as good, however
+// prompts spread: a copy takes memory.
+TEST(PlacementTest, CopiesNothingForNothing) {
+  std::vector<WorkerSnapshot> workers = WithDigests({Pulling(0), Pulling(1, 31 * 64), Pulling(0)});
+  for (WorkerSnapshot& worker : workers) worker.peer_bytes_per_s = 1e12;
+  workers[1].decode_row_s = 0;
+  for (uint64_t affinity = 0; affinity < 50; ++affinity) {
+    PlacementWish wish = LongWish();
+    wish.affinity = affinity;
+    EXPECT_EQ(Chosen(workers, wish), 1);
+  }
+}
+
+// Given what cannot be pulled, or not sooner than computed, expect it not to be counted on.
+TEST(PlacementTest, PullsOnlyWhatItCan) {
+  const auto source_of = [](const WorkerSnapshot& puller, const WorkerSnapshot& owner,
+                            const PlacementWish& wish = LongWish()) {
+    return EstimateAll({puller, owner}, wish)[0].source;
+  };
+  const WorkerSnapshot puller = Pulling(0), owner = Pulling(0, 31 * 64);
+  EXPECT_EQ(source_of(puller, owner), 1);
+  WorkerSnapshot other_class = owner, gone = owner, computing = owner, slow = puller;
+  other_class.numerics_class = 8;
+  EXPECT_EQ(source_of(puller, other_class), -1);
+  gone.ready = false;
+  EXPECT_EQ(source_of(puller, gone), -1);
+  computing.held_tokens = 0;  // What it is to compute is not there yet.
+  EXPECT_EQ(source_of(puller, computing), -1);
+  slow.peer_bytes_per_s = 1e7;
+  EXPECT_EQ(source_of(slow, owner), -1);
+  EXPECT_EQ(source_of(puller, owner, {.prompt_tokens = 2000}), -1);
+  // Not measured counts as the others, or as a usual network.
+  slow.peer_bytes_per_s = 0;
+  EXPECT_EQ(source_of(slow, owner), 1);
+  // One that is draining still gives.
+  WorkerSnapshot draining = owner;
+  draining.draining = true;
+  EXPECT_EQ(source_of(puller, draining), 1);
+}
+
 // Given a queue of prompts where the prefix is, expect it to be weighed against computing anew.
 TEST(PlacementTest, WeighsTheQueueAgainstTheCache) {
   const PlacementWish wish = {.prompt_tokens = 2000};
@@ -177,6 +263,13 @@ TEST(PlacementTest, ExplainsItself) {
   ASSERT_OK_AND_ASSIGN(const Placement placement, Place(workers, {.prompt_tokens = 228}));
   EXPECT_THAT(Explain(workers[0], placement.estimate),
               HasSubstr("cached=128 computed=100 queued=0 requests=3 first_token_ms=113.0"));
+  std::vector<WorkerSnapshot> pulling = {Pulling(0, 64), Pulling(99, 31 * 64)};
+  pulling[1].address = "owner:9381";
+  ASSERT_OK_AND_ASSIGN(const Placement pulled, Place(pulling, LongWish(100)));
+  EXPECT_EQ(pulled.worker, 0);
+  EXPECT_THAT(
+      Explain(pulling[0], pulled.estimate),
+      HasSubstr("cached=64 pulled=1920 from=owner:9381 pull_ms=380.0 computed=16 queued=0"));
 }
 
 }  // namespace

@@ -212,8 +212,8 @@ class Client final : public WorkerClient {
     absl::MutexLock lock(&mutex_);
     return ready_ ? adapters_ : nullptr;
   }
-  absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request, uint32_t prefill_tokens,
-                                 std::shared_ptr<const LoadedMedia> media,
+  absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request, const v1::KvSource& source,
+                                 uint32_t prefill_tokens, std::shared_ptr<const LoadedMedia> media,
                                  std::shared_ptr<Mailbox> mailbox) override;
   void Cancel(uint64_t stream_id) override;
   void LoadAdapter(const std::string& name, const std::string& path, Done done) override;
@@ -289,6 +289,8 @@ class Client final : public WorkerClient {
 
   uint32_t capacity_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t numerics_class_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t full_page_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sliding_page_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
   // While it is ready, else null. Shared by those who asked.
   std::shared_ptr<const AdapterDigests> adapters_ ABSL_GUARDED_BY(mutex_);
@@ -453,10 +455,14 @@ WorkerSnapshot Client::Snapshot() const {
   snapshot.decode_row_s = load_.decode_row_s();
   snapshot.capacity = capacity_;
   snapshot.numerics_class = numerics_class_;
+  snapshot.full_page_bytes = full_page_bytes_;
+  snapshot.sliding_page_bytes = sliding_page_bytes_;
+  snapshot.peer_bytes_per_s = load_.peer_bytes_per_s();
   return snapshot;
 }
 
-absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request, uint32_t prefill_tokens,
+absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
+                                       const v1::KvSource& source, uint32_t prefill_tokens,
                                        std::shared_ptr<const LoadedMedia> media,
                                        std::shared_ptr<Mailbox> mailbox) {
   absl::MutexLock lock(&mutex_);
@@ -465,6 +471,9 @@ absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request, uint3
   v1::SessionRequest message;
   message.mutable_start()->set_stream_id(id);
   *message.mutable_start()->mutable_request() = request;
+  if (!source.address().empty()) {
+    *message.mutable_start()->mutable_request()->mutable_kv_source() = source;
+  }
   if (!session_->Write(std::move(message), options_.outbox_messages_max)) {
     return absl::ResourceExhaustedError(absl::StrCat("Worker ", address_, " does not keep up."));
   }
@@ -653,6 +662,8 @@ void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
   }
   capacity_ = description.running_requests_max() + description.waiting_requests_max();
   numerics_class_ = NumberOf(description.numerics_class());
+  full_page_bytes_ = description.full_page_bytes();
+  sliding_page_bytes_ = description.sliding_page_bytes();
   session_ = std::make_shared<SessionCall>(*this, attempt);
   ++calls_;
   session_->Begin(*stub_);

@@ -73,13 +73,13 @@ class WorkerClient {
   // What it holds; null if it is not ready or holds none.
   virtual std::shared_ptr<const AdapterDigests> adapters() const = 0;
 
-  // Hands over a request; the bytes of `media`, which may be null, are sent only if the worker asks
-  // for them. Replies go to `mailbox` until one has a finish_reason or PutLost
-  // says that none will. Of its prompt the worker has about `prefill_tokens` to compute. Returns
-  // the stream's id for Cancel. UNAVAILABLE if the worker is not ready, RESOURCE_EXHAUSTED if too
-  // much waits to be sent.
+  // Hands over a request, and where more of its prompt's pages are, if `source` names a worker; the
+  // bytes of `media`, which may be null, are sent only if the worker asks for them. Replies go to
+  // `mailbox` until one has a finish_reason or PutLost says that none will. Of its prompt the
+  // worker has about `prefill_tokens` to compute. Returns the stream's id for Cancel. UNAVAILABLE
+  // if the worker is not ready, RESOURCE_EXHAUSTED if too much waits to be sent.
   virtual absl::StatusOr<uint64_t> Start(const v1::GenerateRequest& request,
-                                         uint32_t prefill_tokens,
+                                         const v1::KvSource& source, uint32_t prefill_tokens,
                                          std::shared_ptr<const LoadedMedia> media,
                                          std::shared_ptr<Mailbox> mailbox) = 0;
   // Somebody else sends the worker a request of which it has so many tokens to compute: counted as

@@ -111,6 +111,8 @@ PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
   wish.prompt_tokens = static_cast<uint32_t>(request.prompt_tokens_size() + resumed);
   wish.answer_tokens =
       std::min<double>(answer_tokens_, static_cast<double>(request.tokens_max()) - resumed);
+  wish.page_tokens = static_cast<uint32_t>(page_tokens_);
+  wish.window_pages = static_cast<uint32_t>(window_pages_);
   wish.affinity = request.sampling().seed();
   if (!keys->empty()) {
     // The whole prompt, as far as it fills pages: prompts with a common beginning spread too.
@@ -130,11 +132,12 @@ void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys
   const int page_tokens = page_tokens_;
   const int tokens = request.prompt_tokens_size() + request.resume_from_size();
   const size_t pages = (tokens - 1) / page_tokens;  // A worker computes at least the last token.
-  thread_local std::vector<int> usable_pages;
-  usable_pages.resize(workers.size());
-  directory_.Lookup(absl::MakeSpan(*keys).subspan(0, pages), absl::MakeSpan(usable_pages));
+  thread_local std::vector<PageDirectory::Holding> holdings;
+  holdings.resize(workers.size());
+  directory_.Lookup(absl::MakeSpan(*keys).subspan(0, pages), absl::MakeSpan(holdings));
   for (size_t i = 0; i < workers.size(); ++i) {
-    workers[i].cached_tokens = static_cast<uint32_t>(usable_pages[i] * page_tokens);
+    workers[i].cached_tokens = static_cast<uint32_t>(holdings[i].usable_pages * page_tokens);
+    workers[i].held_tokens = static_cast<uint32_t>(holdings[i].told_pages * page_tokens);
   }
 }
 
@@ -167,12 +170,20 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
     WorkerClient* const worker = workers_[placement.worker].get();
     WorkerSnapshot& chosen = snapshots[placement.worker];
     const uint32_t computed = placement.estimate.computed_tokens;
-    const absl::StatusOr<uint64_t> id = worker->Start(request, computed, options.media, mailbox);
+    v1::KvSource source;
+    if (placement.estimate.source >= 0) {
+      source.set_address(std::string(placement.estimate.source_address));
+      source.set_pages(snapshots[placement.estimate.source].held_tokens / wish.page_tokens);
+    }
+    const absl::StatusOr<uint64_t> id =
+        worker->Start(request, source, computed, options.media, mailbox);
     if (!id.ok()) {
       chosen.excluded = true;
       continue;
     }
-    metrics_.placed_cached_tokens.Increment(wish.prompt_tokens - computed);
+    const uint32_t pulled = placement.estimate.pulled_tokens;
+    metrics_.placed_cached_tokens.Increment(wish.prompt_tokens - computed - pulled);
+    metrics_.placed_pulled_tokens.Increment(pulled);
     metrics_.placed_computed_tokens.Increment(computed);
     return Stream{worker,
                   placement.worker,
@@ -200,8 +211,8 @@ absl::Status WorkerPool::Accept(const v1::DescribeReply& description) {
     if (!model.ok()) return model.status();
     model_ = *std::move(model);
     page_tokens_ = static_cast<int>(model_->page_tokens);
-    directory_.SetWindow((static_cast<int>(model_->window_tokens) + page_tokens_ - 1) /
-                         page_tokens_);
+    window_pages_ = (static_cast<int>(model_->window_tokens) + page_tokens_ - 1) / page_tokens_;
+    directory_.SetWindow(window_pages_);
     return absl::OkStatus();
   }
   if (description.model_digest() != model_->digest) {

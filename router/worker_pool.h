@@ -117,8 +117,8 @@ class WorkerPool {
   const FailoverOptions failover_;
   RouterMetrics& metrics_;
   PageDirectory directory_;
-  std::atomic<int> page_tokens_{64};        // The model's.
-  std::atomic<double> answer_tokens_{256};  // A moving average, begun with a guess.
+  std::atomic<int> page_tokens_{64}, window_pages_{16};  // The model's.
+  std::atomic<double> answer_tokens_{256};               // A moving average, begun with a guess.
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
   std::set<std::string> wanted_adapters_ ABSL_GUARDED_BY(mutex_);

@@ -172,6 +172,8 @@ class RouterTest : public ::testing::Test {
     options.address = std::move(address);
     options.description = SmallDescription(model);
     options.description.set_numerics_class(numerics_class);
+    options.description.set_full_page_bytes(page_bytes_);
+    options.description.set_sliding_page_bytes(page_bytes_);
     options.ask_for_media = true;
     options.adapters = std::move(adapters);
     options.answer = [this](const v1::GenerateRequest& request) {
@@ -268,6 +270,7 @@ class RouterTest : public ::testing::Test {
   }
 
   RouterOptions options_;
+  uint64_t page_bytes_ = 0;  // Of workers that start: of the pages that they pull; 0: they pull none.
   absl::Mutex mutex_;
   FakeWorker::AnswerFunction answer_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<FakeWorker>> workers_;

@@ -113,6 +113,45 @@ TEST_F(RouterPlacementTest, GoesWhereThePagesAre) {
   EXPECT_EQ(WorkerOf(Post(kPath, LongChat(0))), first);
 }
 
+// Given pages at a worker that is busy, expect the prompt at another, told to pull them from there,
+// and headers, debug endpoint and metrics to say so.
+TEST_F(RouterPlacementTest, PullsFromABusyOwner) {
+  page_bytes_ = 1000;
+  StartMeasured(2);
+  const int first = WorkerOf(Post(kPath, LongChat(5)));
+  const v1::GenerateRequest request = workers_[first]->requests().back();
+  EXPECT_FALSE(request.has_kv_source());
+  const int tokens = request.prompt_tokens_size();
+  const int pages = tokens / kPageTokens;
+  const int owner = 1 - first;
+  workers_[owner]->TellPages(PagesOf(request));
+  AwaitPages(pages);
+  EXPECT_EQ(WorkerOf(Post(kPath, LongChat(5))), owner);
+  v1::Load load;
+  load.set_prefill_tokens_per_s(1000);
+  load.set_decode_step_s(0.01);
+  load.set_prefill_tokens_waiting(5000);
+  workers_[owner]->SetLoad(load);
+  AwaitDebug([&](const json::value& debug) {
+    return debug.at("workers").at(owner).at("prefill_tokens_waiting") == 5000;
+  });
+  const json::value explained = Post("/debug/placement", LongChat(5)).Json();
+  EXPECT_EQ(explained.at("workers").at(first).at("pulled_tokens"), pages * kPageTokens);
+  EXPECT_EQ(explained.at("workers").at(first).at("pulled_from"),
+            workers_[owner]->address().c_str());
+  const Response response = Post(kPath, LongChat(5));
+  EXPECT_EQ(WorkerOf(response), first);
+  EXPECT_THAT(response.headers.at("x-facet-placement"),
+              HasSubstr(absl::StrCat("cached=0 pulled=", pages * kPageTokens,
+                                     " from=", workers_[owner]->address())));
+  const v1::KvSource source = workers_[first]->requests().back().kv_source();
+  EXPECT_EQ(source.address(), workers_[owner]->address());
+  EXPECT_EQ(source.pages(), pages);
+  EXPECT_THAT(Metrics(),
+              HasSubstr(absl::StrCat("facet_placed_prompt_tokens_total{cached=\"elsewhere\"} ",
+                                     pages * kPageTokens)));
+}
+
 // Given a worker that dies, expect its pages forgotten; given that it comes back with them, known
 // again.
 TEST_F(RouterPlacementTest, PagesGoAndComeWithTheirWorker) {

@@ -31,6 +31,10 @@ v1::DescribeReply DescribeWorker(const LoadedModel& model, const EngineOptions& 
   reply.set_metadata_gguf(WriteGgufMetadata(model.file->metadata()));
   reply.set_numerics_class(model.numerics_class());
   reply.set_page_tokens(kPageTokens);
+  if (model.host_tier != nullptr) {
+    reply.set_full_page_bytes(model.cache->page_bytes(KvPool::kFull));
+    reply.set_sliding_page_bytes(model.cache->page_bytes(KvPool::kSliding));
+  }
   reply.set_context_tokens_max(options.context_tokens_max);
   reply.set_running_requests_max(options.running_requests_max);
   reply.set_waiting_requests_max(options.waiting_requests_max);

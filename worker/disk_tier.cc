@@ -21,15 +21,14 @@
 #include "absl/strings/strip.h"
 #include "base/check.h"
 #include "base/log.h"
-#include "openssl/evp.h"
-#include "openssl/sha.h"
+#include "base/sha256.h"
 
 namespace facet {
 namespace {
 
 constexpr absl::string_view kMagic = "facet kv";
 constexpr uint32_t kVersion = 1;
-constexpr int kDigestBytes = SHA256_DIGEST_LENGTH;
+constexpr int kDigestBytes = kSha256Bytes;
 // Magic, version and pool, label, key, length.
 constexpr int kHeaderBytes = 8 + 4 + 4 + kDigestBytes + 16 + 8;
 constexpr absl::string_view kSuffix = ".page";
@@ -39,19 +38,6 @@ static_assert(std::size(kFaultNames) == kDiskFaultKinds, "each kind has a name")
 
 void AppendNumber(std::string& out, uint64_t number, int bytes) {
   for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>(number >> (8 * i)));
-}
-
-std::string Sha256(absl::string_view first, absl::string_view second) {
-  unsigned char digest[kDigestBytes];
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  CHECK(context != nullptr);
-  const bool done = EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1 &&
-                    EVP_DigestUpdate(context, first.data(), first.size()) == 1 &&
-                    EVP_DigestUpdate(context, second.data(), second.size()) == 1 &&
-                    EVP_DigestFinal_ex(context, digest, nullptr) == 1;
-  EVP_MD_CTX_free(context);
-  CHECK(done) << "SHA-256";
-  return std::string(reinterpret_cast<const char*>(digest), kDigestBytes);
 }
 
 std::string NameOf(const PoolKey& key) {
@@ -100,7 +86,7 @@ bool WriteAll(int file, absl::string_view bytes) {
 }  // namespace
 
 DiskTier::DiskTier(const DiskTierOptions& options)
-    : options_(options), label_(Sha256(options.label, "")) {
+    : options_(options), label_(Sha256({options.label})) {
   folder_ = absl::StrCat(options_.folder, "/",
                          absl::BytesToHexString(label_.substr(0, kDigestBytes / 2)));
   Scan();
@@ -320,7 +306,7 @@ bool DiskTier::Read(const Operation& operation) {
     return false;
   }
   const absl::string_view contents(reinterpret_cast<const char*>(operation.memory), bytes);
-  if (Sha256(absl::string_view(header, kHeaderBytes), contents) !=
+  if (Sha256({absl::string_view(header, kHeaderBytes), contents}) !=
       absl::string_view(digest, kDigestBytes)) {
     CountFault(DiskFault::kCorrupt, "its contents do not fit their checksum", path);
     return false;
@@ -348,7 +334,7 @@ bool DiskTier::Write(const Operation& operation) {
   const std::string header = Header(operation.key);
   const absl::string_view contents(reinterpret_cast<const char*>(operation.memory), bytes);
   bool written = WriteAll(file, header) && WriteAll(file, contents) &&
-                 WriteAll(file, Sha256(header, contents));
+                 WriteAll(file, Sha256({header, contents}));
   int error = errno;
   // A full disk may be told only now.
   if (close(file) != 0 && written) {

@@ -22,9 +22,6 @@
 
 namespace facet {
 
-// A page by what it holds: one of each key in each pool.
-using PoolKey = std::pair<KvPool, PageKey>;
-
 struct DiskTierOptions {
   std::string folder;  // pages lie in a folder of this one, named by the label
   // What the contents of a page depend on beside its key: model, numerics class, layout. Pages of

@@ -43,11 +43,11 @@ struct Engine::Sequence {
   int published_pages = 0;
   int cached_len_seen = 0;  // while it waits: of its prompt, when it was looked at last
   int branch_pages = 0;  // where it leaves what others computed; 0 if its cached prefix goes so far
-  bool fetch_considered = false;  // whether its pages on disk were looked at
-  uint64_t fetch_ticket = 0;      // of what is read for it; 0: nothing
+  bool fetch_considered = false;  // whether its pages on disk and elsewhere were looked at
+  uint64_t fetch_ticket = 0;      // of what is fetched for it; 0: nothing
   TierTokens cached;              // of the prompt, when it first ran
   int scored_len = 0;             // prompt rows whose log probabilities are in `reply`
-  int restored_tokens = 0;        // after preemptions, by copy from host memory or disk
+  int restored_tokens = 0;        // after preemptions, by copy
 
   absl::Time arrival, first_run = absl::InfiniteFuture(), first_token = absl::InfiniteFuture();
   absl::Time deadline = absl::InfiniteFuture();
@@ -72,8 +72,13 @@ constexpr int64_t kPromptLogprobsMax = 1 << 18;
 constexpr double kRateSmoothing = 0.1;  // weight of the newest step in tokens_per_s_
 // What one step hands to the disk's queue: 2 to 3 ms of copying. One page may be larger.
 constexpr int64_t kWriteBehindBytes = int64_t{16} << 20;
-// How long a step that had nothing to run waits for the disk; deadlines are seen to as often.
+// What a step spends on copies for other workers: little beside what it computes, or so long that
+// an idle worker gives as fast as others take. One page may take longer.
+constexpr double kServingShare = 0.1;
+constexpr absl::Duration kServingTimeMin = absl::Milliseconds(5);
+// How long a step that had nothing to run waits for pages; deadlines are seen to as often.
 constexpr absl::Duration kStallInterval = absl::Milliseconds(10);
+constexpr size_t kAddressBytesMax = 256;
 // How many ids that a mask allows may be refused by the grammar before the exact mask is computed.
 constexpr int kRefusalsMax = 32;
 
@@ -104,6 +109,24 @@ absl::Status CheckPageKeys(const v1::GenerateRequest& request, absl::Span<const 
   return absl::OkStatus();
 }
 
+absl::Status CheckSource(const v1::GenerateRequest& request) {
+  const v1::KvSource& source = request.kv_source();
+  if (!request.has_kv_source() || (source.address().empty() && source.pages() == 0)) {
+    return absl::OkStatus();
+  }
+  if (source.address().empty() || source.address().size() > kAddressBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("kv_source.address has ",
+                                                   source.address().size(),
+                                                   " characters, not 1 to ", kAddressBytesMax));
+  }
+  const int pages = (request.prompt_tokens_size() + request.resume_from_size()) / kPageTokens;
+  if (source.pages() < 1 || source.pages() > static_cast<uint32_t>(pages)) {
+    return absl::InvalidArgumentError(absl::StrCat("kv_source.pages is ", source.pages(),
+                                                   ", the prompt has ", pages, " whole pages"));
+  }
+  return absl::OkStatus();
+}
+
 // How likely `id` was, and the best `top_count`, by logits as the model gave them.
 void AddLogprobs(absl::Span<const float> logits, int32_t id, uint32_t top_count,
                  v1::TokenLogprobs* reply) {
@@ -126,7 +149,7 @@ Engine::Engine(const EngineOptions& options, const EngineParts& parts)
       runner_(*parts.runner),
       cache_(*parts.cache),
       drafter_(parts.drafter),
-      tiers_(parts.cache, parts.host_tier, parts.disk_tier, options.clock),
+      tiers_(parts.cache, parts.host_tier, parts.disk_tier, parts.peers, options.clock),
       adapters_(parts.adapters),
       mask_words_((options.vocab_size + 31) / 32),
       grammar_masks_(mask_words_) {
@@ -148,6 +171,11 @@ Engine::~Engine() {
   if (thread_.joinable()) thread_.join();
   grammars_ = nullptr;
   tiers_.BlockingStop(options_.disk_flush_timeout);
+  TakeInbox();
+  for (PageQuery& query : serving_) {
+    query.contents.resize(query.pages.size());
+    query.done(std::move(query.contents));
+  }
 }
 
 void Engine::Start() {
@@ -207,6 +235,7 @@ absl::Status Engine::Validate(const v1::GenerateRequest& request) const {
   if (!request.grammar().empty() && request.stop_tokens().empty()) {
     return absl::InvalidArgumentError("stop_tokens is empty, so no answer of the grammar can end");
   }
+  RETURN_IF_ERROR(CheckSource(request));
   RETURN_IF_ERROR(CheckMedia(request.media(), request.prompt_tokens_size(), options_.media));
   return ValidateSampling(request.sampling(), options_.vocab_size);
 }
@@ -291,6 +320,11 @@ void Engine::CancelAll(std::shared_ptr<const StepSink> sink) {
   cancellations_.push_back({std::move(sink), 0, /*all=*/true});
 }
 
+void Engine::ReadPages(std::vector<PoolKey> pages, PagesDone done) {
+  absl::MutexLock lock(&mutex_);
+  page_queries_.push_back({std::move(pages), std::move(done)});
+}
+
 void Engine::Drain() {
   absl::MutexLock lock(&mutex_);
   draining_ = true;
@@ -315,6 +349,7 @@ void Engine::RunOneStep() {
   TakeInbox();
   step_begin_ = options_.clock();
   tiers_.TakeCompleted();
+  ServePages();
   EndCancelledAndLate();
   SortWaiting();
   Step();
@@ -327,8 +362,8 @@ void Engine::RunOneStep() {
 
 bool Engine::HasWork() const {
   return stopping_ || helpers_have_work_ || !arrivals_.empty() || !cancellations_.empty() ||
-         !media_arrivals_.empty() || (!stalled_ && (!running_.empty() || !waiting_.empty())) ||
-         draining_ != announced_drain_;
+         !media_arrivals_.empty() || !page_queries_.empty() ||
+         (!stalled_ && (!running_.empty() || !waiting_.empty())) || draining_ != announced_drain_;
 }
 
 bool Engine::WaitForWork() {
@@ -350,6 +385,8 @@ void Engine::TakeInbox() {
     cancellations_.clear();
     media = std::move(media_arrivals_);
     media_arrivals_.clear();
+    for (PageQuery& query : page_queries_) serving_.push_back(std::move(query));
+    page_queries_.clear();
   }
   for (MediaArrival& arrival : media) TakeMedia(std::move(arrival));
 }
@@ -427,12 +464,33 @@ void Engine::TakeGrammars() {
   RemoveEnded();
 }
 
-void Engine::FetchFromDisk() {
+void Engine::FetchFar() {
   for (size_t i = 0; i < std::min(waiting_.size(), kAdmissionsMax); ++i) {
     Sequence& sequence = *waiting_[i];
     // Once for each time that it waits, so that it never waits for ever where memory is short.
     if (std::exchange(sequence.fetch_considered, true)) continue;
-    sequence.fetch_ticket = tiers_.Fetch(PrefixKeys(sequence));
+    const absl::Span<const PageKey> keys = PrefixKeys(sequence);
+    const v1::KvSource& source = sequence.request.kv_source();
+    const int pages = std::min<int>(source.pages(), static_cast<int>(keys.size()));
+    sequence.fetch_ticket = tiers_.Fetch(keys, {source.address(), pages});
+  }
+}
+
+void Engine::ServePages() {
+  const absl::Time end =
+      step_begin_ + std::max(kServingTimeMin, kServingShare * std::exchange(computed_for_, {}));
+  for (auto query = serving_.begin(); query != serving_.end();) {
+    if (!std::exchange(query->fetching, true)) query->ticket = tiers_.FetchPages(query->pages);
+    if (!tiers_.FetchDone(query->ticket)) {
+      ++query;
+      continue;
+    }
+    while (query->contents.size() < query->pages.size()) {
+      if (options_.clock() > end) return OnHelperDone();  // the next step goes on
+      query->contents.push_back(tiers_.CopyOutBlocking(query->pages[query->contents.size()]));
+    }
+    query->done(std::move(query->contents));
+    query = serving_.erase(query);
   }
 }
 
@@ -521,7 +579,7 @@ void Engine::AddStepTime(int rows, int prompt_rows, absl::Duration took) {
 void Engine::Step() {
   for (auto& sequence : running_) FreePagesBelowWindow(*sequence);
   TakeGrammars();
-  FetchFromDisk();
+  FetchFar();
   const StepPlan plan = PlanStep(Snapshot(), Limits());
   std::vector<Sequence*> order;
   for (auto* queue : {&running_, &waiting_}) {
@@ -592,7 +650,7 @@ void Engine::FillCachedPrefix(Sequence& sequence) {
   if (sequence.first_run == absl::InfiniteFuture()) {
     sequence.cached = tokens;
   } else {
-    sequence.restored_tokens += tokens.host + tokens.disk;
+    sequence.restored_tokens += tokens.sum() - tokens.device;
   }
 }
 
@@ -613,6 +671,7 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
   const absl::Time begin = options_.clock();
   const absl::Span<const float> logits = runner_.RunBlocking(batch);
   const absl::Duration computed = options_.clock() - begin;
+  computed_for_ = computed;
   grammar_masks_.BlockingFinish();
 
   std::vector<Sequence*> going_on;  // those that got a token and want more
@@ -836,6 +895,7 @@ void Engine::Finish(Sequence& sequence, v1::FinishReason reason) {
   CHECK(!sequence.ended);
   sequence.ended = true;
   FreePages(sequence);
+  tiers_.Forget(sequence.fetch_ticket);
   const absl::Time now = options_.clock();
   const absl::Time run = std::min(sequence.first_run, now);
   const absl::Time token = std::min(sequence.first_token, now);
@@ -852,6 +912,7 @@ void Engine::Finish(Sequence& sequence, v1::FinishReason reason) {
   ledger->set_cached_device_tokens(sequence.cached.device);
   ledger->set_cached_host_tokens(sequence.cached.host);
   ledger->set_cached_disk_tokens(sequence.cached.disk);
+  ledger->set_cached_peer_tokens(sequence.cached.peer);
   ledger->set_restored_tokens(sequence.restored_tokens);
   ledger->set_preemptions(sequence.preemptions);
   if (std::find(touched_.begin(), touched_.end(), &sequence) == touched_.end()) {
@@ -918,6 +979,11 @@ void Engine::PublishLoad() {
   load.set_generated_tokens_per_s(running_.empty() ? 0 : tokens_per_s_);
   load.set_prefill_tokens_waiting(PrefillTokensWaiting());
   load.set_prefill_tokens_per_s(tiers_.prefill_tokens_per_s());
+  load.set_peer_bytes_per_s(tiers_.rates().peer_bytes_per_s);
+  const PeerStats peers = tiers_.peer_stats();
+  load.set_pulled_pages(peers.pages);
+  load.set_pulled_bytes(peers.bytes);
+  load.set_missed_pages(peers.missed);
   const double one_row_s = step_costs_.Estimate(1);
   const double all_rows_s = step_costs_.Estimate(options_.running_requests_max);
   load.set_decode_step_s(one_row_s);

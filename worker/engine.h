@@ -70,6 +70,7 @@ struct EngineParts {
   DiskTier* disk_tier = nullptr;                // null, or behind a host tier
   GrammarCompiler* grammar_compiler = nullptr;  // null: requests with grammars are refused
   AdapterRegistry* adapters = nullptr;          // null: requests with adapters are refused
+  PeerSource* peers = nullptr;                  // null, or behind a host tier
 };
 
 // Runs requests by continuous batching: one thread takes what came in, plans a step, computes it,
@@ -106,6 +107,10 @@ class Engine {
   // seen to it, so that no new sink at the same address is taken for it.
   void Cancel(std::shared_ptr<const StepSink> sink, uint64_t stream_id) ABSL_LOCKS_EXCLUDED(mutex_);
   void CancelAll(std::shared_ptr<const StepSink> sink) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Hands copies of cached pages, in order, to `done`; an empty one is neither on the device nor in
+  // host memory nor on disk. Called once, on the engine's thread or at its end: only enqueue.
+  using PagesDone = std::function<void(std::vector<std::string> contents)>;
+  void ReadPages(std::vector<PoolKey> pages, PagesDone done) ABSL_LOCKS_EXCLUDED(mutex_);
   // Refuses new requests from now on; those taken go on.
   void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
   // True when nothing runs or waits within `timeout`.
@@ -128,6 +133,15 @@ class Engine {
     absl::StatusOr<std::string> data;
   };
 
+  // Pages that another worker asks for.
+  struct PageQuery {
+    std::vector<PoolKey> pages;
+    PagesDone done;
+    bool fetching = false;  // what of them is on disk
+    uint64_t ticket = 0;    // of that
+    std::vector<std::string> contents = {};
+  };
+
   absl::Status Validate(const v1::GenerateRequest& request) const;
   // The adapter that a request names; null if it names none.
   absl::StatusOr<std::shared_ptr<const Adapter>> AdapterOf(
@@ -148,8 +162,11 @@ class Engine {
   // Gives the matchers that are compiled to those that wait for them, and ends the requests whose
   // grammars are wrong.
   void TakeGrammars();
-  // Begins to fetch what those that wait have on disk; they are deferred until it is there.
-  void FetchFromDisk();
+  // Begins to fetch what those that wait have on disk or at another worker; they are deferred until
+  // it is there.
+  void FetchFar();
+  // Copies pages for other workers, up to a bound for each step.
+  void ServePages();
   void TakeMedia(MediaArrival arrival);
   // Asks for the data of its pictures and sounds that a cached prefix of `cached_len` tokens does
   // not cover; false if it lacks none.
@@ -210,17 +227,20 @@ class Engine {
   std::vector<std::unique_ptr<Sequence>> arrivals_ ABSL_GUARDED_BY(mutex_);
   std::vector<Cancellation> cancellations_ ABSL_GUARDED_BY(mutex_);
   std::vector<MediaArrival> media_arrivals_ ABSL_GUARDED_BY(mutex_);
+  std::vector<PageQuery> page_queries_ ABSL_GUARDED_BY(mutex_);
   int unfinished_ ABSL_GUARDED_BY(mutex_) = 0;     // taken and not yet ended
   int waiting_count_ ABSL_GUARDED_BY(mutex_) = 0;  // arrivals_ and waiting_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  // The disk read or wrote something, or there is more to hand to it; or a grammar is compiled.
+  // Pages came or were written, or there is more to copy or hand over; or a grammar is compiled.
   bool helpers_have_work_ ABSL_GUARDED_BY(mutex_) = false;
 
   // The engine's thread alone.
   std::deque<std::unique_ptr<Sequence>> running_;  // by priority, then admission
   std::deque<std::unique_ptr<Sequence>> waiting_;  // as Precedes says, at each step's beginning
   std::vector<Cancellation> taken_cancellations_;  // of this step
+  std::deque<PageQuery> serving_;                  // in order of arrival
+  absl::Duration computed_for_;                    // by the last step
   std::vector<Sequence*> touched_;                 // those with output of this step
   std::vector<Sequence*> asking_;                  // those whose media are asked for in this step
   absl::Time step_begin_;
@@ -228,7 +248,7 @@ class Engine {
   StepCosts step_costs_, draft_costs_;
   PrefillBudget prefill_budget_;
   bool announced_drain_ = false;
-  bool stalled_ = false;  // the last step had nothing to run: all that wait do so for the disk
+  bool stalled_ = false;  // the last step had nothing to run: all that wait do so for pages
 };
 
 }  // namespace facet

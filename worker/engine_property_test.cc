@@ -1,9 +1,9 @@
 // The law of serving under random schedules: arrivals, cancels, deadlines, priorities, shared
-// prefixes, preemptions, evictions, drafts, resumed answers, host memory and a disk that loses
-// pages, grammars, adapters, and restarts, under a virtual clock, with the engine's invariants
-// checked after each step. Each request must give the tokens of its lone run, or a beginning of
-// them where it was cut short. FACET_SCHEDULES sets how many schedules are run, FACET_SEED where
-// they start.
+// prefixes, preemptions, evictions, drafts, resumed answers, host memory, a disk that loses pages,
+// another worker that has pages and does not always give them, grammars, adapters, and restarts,
+// under a virtual clock, with the engine's invariants checked after each step. Each request must
+// give the tokens of its lone run, or a beginning of them where it was cut short. FACET_SCHEDULES
+// sets how many schedules are run, FACET_SEED where they start.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -23,10 +23,12 @@
 #include "gtest/gtest.h"
 #include "model/grammar.h"
 #include "model/testing/random_adapter.h"
+#include "proto/request_keys.h"
 #include "tests/fake_worker/small_model.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
+#include "worker/testing/fake_peers.h"
 #include "worker/testing/guessing_drafter.h"
 
 namespace facet {
@@ -76,7 +78,11 @@ struct Limits {
   int drafts_max = 0;  // 0: no drafter
   TierOptions tiers = {};
   bool clean_stop = true;  // otherwise what was not written to disk is lost
+  bool peers = false;      // another worker has pages of all prompts; only with host memory
 };
+
+// The contents of a page at that worker.
+std::string PageOfDonor(const PoolKey& page);
 
 // Null without XGrammar.
 GrammarCompiler* Compiler() {
@@ -118,6 +124,8 @@ class Stepped {
     }
     EngineParts parts = PartsOf(*model_);
     parts.drafter = drafter.get();
+    if (limits.peers) peers = std::make_unique<testing::FakePeers>(&PageOfDonor);
+    parts.peers = peers.get();
     parts.grammar_compiler = Compiler();
     engine = std::make_unique<Engine>(options, parts);
   }
@@ -150,6 +158,7 @@ class Stepped {
 
  public:
   std::unique_ptr<testing::GuessingDrafter> drafter;  // null without
+  std::unique_ptr<testing::FakePeers> peers;          // null without
   std::unique_ptr<Engine> engine;
 };
 
@@ -197,9 +206,31 @@ std::vector<std::vector<uint32_t>> LoneRuns(const std::vector<v1::GenerateReques
   return tokens;
 }
 
+// A worker that has answered all requests.
+Stepped& Donor() {
+  static Stepped* const donor = [] {
+    auto* const made = new Stepped({64, 512, 64 << 20});
+    const std::vector<v1::GenerateRequest> requests = MakeRequests();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_OK(made->engine->Submit(requests[i], made->results, i));
+      while (made->results->by_id[i].finishes == 0) made->Step();
+    }
+    return made;
+  }();
+  return *donor;
+}
+
+std::string PageOfDonor(const PoolKey& page) {
+  std::string contents;
+  Donor().engine->ReadPages({page}, [&](std::vector<std::string> read) { contents = read[0]; });
+  Donor().engine->RunOneStep();
+  return contents;
+}
+
 struct Totals {
   int finished = 0, cut = 0;
   int64_t preemptions = 0, device_tokens = 0, host_tokens = 0, disk_tokens = 0;
+  int64_t peer_tokens = 0, missed_pages = 0;
   int64_t restored_tokens = 0, disk_faults = 0, drafts_proposed = 0, drafts_accepted = 0;
 };
 
@@ -249,6 +280,11 @@ void PlayOneLife(uint32_t seed, const Limits& limits, std::mt19937& random,
       request.set_priority(static_cast<int>(random() % 3) - 1);
       resumed.push_back(random() % 4 == 0 ? static_cast<int>(random() % lone[which].size()) : 0);
       request.mutable_resume_from()->Add(lone[which].begin(), lone[which].begin() + resumed.back());
+      const auto pages = static_cast<uint32_t>(RequestPageKeys(request, kPageTokens).size());
+      if (stepped.peers != nullptr && pages > 0 && random() % 2 == 0) {
+        request.mutable_kv_source()->set_address("donor");
+        request.mutable_kv_source()->set_pages(1 + random() % pages);
+      }
       ASSERT_OK(stepped.engine->Submit(request, stepped.results, submitted++));
       played.push_back(which);
     }
@@ -259,6 +295,9 @@ void PlayOneLife(uint32_t seed, const Limits& limits, std::mt19937& random,
       BreakAFile(limits.tiers.disk_folder, random);
     }
     for (uint32_t i = random() % 4; i > 0; --i) stepped.StepDisk();
+    for (uint32_t i = random() % 4; i > 0 && stepped.peers != nullptr; --i) {
+      stepped.peers->RunOnce(/*well=*/random() % 16 != 0);
+    }
     stepped.Step();
     stepped.now_ms += random() % 3;
   }
@@ -275,15 +314,18 @@ void PlayOneLife(uint32_t seed, const Limits& limits, std::mt19937& random,
     ++(whole ? totals.finished : totals.cut);
     const v1::Ledger& ledger = result.ledger;
     EXPECT_EQ(ledger.cached_tokens(), ledger.cached_device_tokens() + ledger.cached_host_tokens() +
-                                          ledger.cached_disk_tokens());
+                                          ledger.cached_disk_tokens() +
+                                          ledger.cached_peer_tokens());
     totals.preemptions += ledger.preemptions();
     totals.device_tokens += ledger.cached_device_tokens();
     totals.host_tokens += ledger.cached_host_tokens();
     totals.disk_tokens += ledger.cached_disk_tokens();
+    totals.peer_tokens += ledger.cached_peer_tokens();
     totals.restored_tokens += ledger.restored_tokens();
     totals.drafts_proposed += ledger.drafts_proposed();
     totals.drafts_accepted += ledger.drafts_accepted();
   }
+  if (stepped.peers != nullptr) totals.missed_pages += stepped.peers->stats().missed;
   const DiskTierStats disk = stepped.disk_stats();
   for (const int64_t count : disk.faults) totals.disk_faults += count;
 }
@@ -299,6 +341,7 @@ void Play(uint32_t seed, const std::vector<v1::GenerateRequest>& requests,
   limits.kv_bytes = int64_t{2500 + static_cast<int>(random() % spread_kib)} << 10;
   const uint32_t kind = random() % 3;
   if (kind > 0) limits.tiers.host_bytes = int64_t{1200 + static_cast<int>(random() % 8000)} << 10;
+  limits.peers = kind > 0 && random() % 2 == 0;
   if (kind < 2) {
     PlayOneLife(seed, limits, random, requests, lone, totals);
     return;
@@ -326,10 +369,12 @@ TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
   }
   std::printf(
       "%d finished, %d cut short, %lld preemptions; cached tokens: %lld of the device, %lld of "
-      "host memory, %lld of disk; %lld restored; %lld disk faults; %lld of %lld drafts\n",
+      "host memory, %lld of disk, %lld pulled, %lld pages missed; %lld restored; %lld disk faults; "
+      "%lld of %lld drafts\n",
       totals.finished, totals.cut, static_cast<long long>(totals.preemptions),
       static_cast<long long>(totals.device_tokens), static_cast<long long>(totals.host_tokens),
-      static_cast<long long>(totals.disk_tokens), static_cast<long long>(totals.restored_tokens),
+      static_cast<long long>(totals.disk_tokens), static_cast<long long>(totals.peer_tokens),
+      static_cast<long long>(totals.missed_pages), static_cast<long long>(totals.restored_tokens),
       static_cast<long long>(totals.disk_faults), static_cast<long long>(totals.drafts_accepted),
       static_cast<long long>(totals.drafts_proposed));
   // A schedule that never preempts, cuts or shares would prove little.
@@ -339,6 +384,8 @@ TEST(EnginePropertyTest, RandomSchedulesGiveTheTokensOfLoneRuns) {
   EXPECT_GT(totals.device_tokens, 0);
   EXPECT_GT(totals.host_tokens, 0);
   EXPECT_GT(totals.disk_tokens, 0);
+  EXPECT_GT(totals.peer_tokens, 0);
+  EXPECT_GT(totals.missed_pages, 0);
   EXPECT_GT(totals.disk_faults, 0);
   EXPECT_GT(totals.drafts_accepted, totals.drafts_proposed / 4);
   EXPECT_LT(totals.drafts_accepted, totals.drafts_proposed);

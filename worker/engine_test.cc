@@ -416,6 +416,16 @@ TEST(EngineTest, RefusesBadRequests) {
   request = Request({2}, 1);
   (*request.mutable_sampling()->mutable_logit_bias())[9999] = 1;
   expect(request, "logit_bias");
+  request = Request(std::vector<uint32_t>(130, 5), 1);
+  request.mutable_kv_source()->set_pages(2);
+  expect(request, "kv_source.address has 0 characters");
+  request.mutable_kv_source()->set_address(std::string(257, 'a'));
+  expect(request, "kv_source.address has 257 characters");
+  request.mutable_kv_source()->set_address("127.0.0.1:1");
+  request.mutable_kv_source()->set_pages(3);
+  expect(request, "kv_source.pages is 3, the prompt has 2");
+  request.mutable_kv_source()->set_pages(0);
+  expect(request, "kv_source.pages is 0");
 }
 
 // Given more requests than may wait, expect the next to be shed, and service after.

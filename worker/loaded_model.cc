@@ -5,15 +5,16 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cuda/cuda_device.h"
-#include "openssl/sha.h"
 #include "proto/page_key.h"
 
 namespace facet {
@@ -102,18 +103,7 @@ std::string WeightSampleDigest(const ModelFile& file) {
     const absl::string_view sample = tensor.data.substr(0, kSampleBytes);
     samples.append(sample.data(), sample.size());
   }
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(samples.data()), samples.size(), digest);
-  return std::string(reinterpret_cast<const char*>(digest), sizeof(digest));
-}
-
-// All that the contents of a page depend on beside its key.
-std::string DiskLabel(const LoadedModel& model) {
-  return absl::StrCat("model ", absl::BytesToHexString(ModelDigest(*model.file)), ", weights ",
-                      absl::BytesToHexString(WeightSampleDigest(*model.file)), ", class ",
-                      model.numerics_class(), ", key ", kPageKeyVersion, ", page bytes ",
-                      model.cache->page_bytes(KvPool::kFull), " and ",
-                      model.cache->page_bytes(KvPool::kSliding));
+  return Sha256({samples});
 }
 
 absl::Status AddTiers(const TierOptions& options, LoadedModel& model) {
@@ -131,10 +121,10 @@ absl::Status AddTiers(const TierOptions& options, LoadedModel& model) {
   if (options.disk_folder.empty()) return absl::OkStatus();
   DiskTierOptions disk;
   disk.folder = options.disk_folder;
-  disk.label = DiskLabel(model);
+  const PageFormat format = model.page_format();
+  disk.label = format.label;
   disk.bytes_max = options.disk_bytes;
-  disk.page_bytes[0] = model.cache->page_bytes(KvPool::kFull);
-  disk.page_bytes[1] = model.cache->page_bytes(KvPool::kSliding);
+  absl::c_copy(format.page_bytes, disk.page_bytes);
   model.disk_tier = std::make_unique<DiskTier>(disk);
   return absl::OkStatus();
 }
@@ -159,6 +149,18 @@ std::string LoadedModel::numerics_class() const {
   const KvLayout& layout = cache->plan().layout;
   return absl::StrCat(device->numerics_class(), ", kv ", NameOf(layout.format), " ",
                       NameOf(layout.form));
+}
+
+PageFormat LoadedModel::page_format() const {
+  PageFormat format;
+  for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
+    format.page_bytes[static_cast<int>(pool)] = cache->page_bytes(pool);
+  }
+  format.label = absl::StrCat("model ", absl::BytesToHexString(ModelDigest(*file)), ", weights ",
+                              absl::BytesToHexString(WeightSampleDigest(*file)), ", class ",
+                              numerics_class(), ", key ", kPageKeyVersion, ", page bytes ",
+                              format.page_bytes[0], " and ", format.page_bytes[1]);
+  return format;
 }
 
 absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {

@@ -18,6 +18,7 @@
 #include "worker/kv_cache.h"
 #include "worker/media_embedder.h"
 #include "worker/model_runner.h"
+#include "worker/peer_source.h"
 #include "worker/weights.h"
 
 namespace facet {
@@ -70,6 +71,8 @@ struct LoadedModel {
   // "cpu f32 2, kv bf16 narrow": workers of equal names give equal results bit for bit, and may
   // read each other's pages.
   std::string numerics_class() const;
+  // Of pages on disk and of those that other workers may pull. Reads samples of the weights.
+  PageFormat page_format() const;
   // Tells `observer` of each page of a cached prefix that is there now, and of those that come and
   // go later, in all tiers. On the engine's and the disk tier's threads: only enqueue. Call it
   // once, before the engine starts.

@@ -22,6 +22,7 @@
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
 #include "worker/model_flags.h"
+#include "worker/page_puller.h"
 #include "worker/watch_board.h"
 #include "worker/worker_service.h"
 
@@ -149,9 +150,12 @@ int Main() {
       return Fail(absl::Status(status.code(), absl::StrCat("--adapter_dir: ", status.message())));
     }
   }
+  const PageFormat format = model->page_format();
+  PagePuller puller({format});
+  if (model->host_tier != nullptr) parts.peers = &puller;
   Engine engine(options, parts);
   WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
-                        &board, model->adapters.get());
+                        &board, model->adapters.get(), {format});
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();

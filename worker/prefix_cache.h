@@ -16,6 +16,9 @@ namespace facet {
 
 enum class KvPool { kFull = 0, kSliding = 1 };
 
+// A page by what it holds: one of each key in each pool.
+using PoolKey = std::pair<KvPool, PageKey>;
+
 // The pages of both KV pools: who holds them, and which finished ones can serve another request.
 // Holds no lock: it belongs to the engine's thread. It knows page numbers and keys, not memory.
 //

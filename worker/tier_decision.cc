@@ -1,5 +1,7 @@
 #include "worker/tier_decision.h"
 
+#include <algorithm>
+
 namespace facet {
 namespace {
 
@@ -20,8 +22,15 @@ void MeasuredRate::Add(double amount, absl::Duration took) {
 bool MoveIsSooner(const TierMove& move, const TierRates& rates) {
   if (rates.prefill_tokens_per_s <= 0) return true;
   const double moving = Seconds(move.disk_bytes, rates.disk_bytes_per_s) +
+                        Seconds(move.peer_bytes, rates.peer_bytes_per_s) +
                         Seconds(move.host_bytes, rates.host_bytes_per_s);
   return moving < Seconds(move.tokens, rates.prefill_tokens_per_s);
+}
+
+absl::Duration PullTimeout(int64_t tokens, const TierRates& rates) {
+  if (rates.prefill_tokens_per_s <= 0) return kPullTimeoutMax;
+  const absl::Duration computing = absl::Seconds(Seconds(tokens, rates.prefill_tokens_per_s));
+  return std::clamp(2 * computing, kPullTimeoutMin, kPullTimeoutMax);
 }
 
 }  // namespace facet

@@ -23,6 +23,22 @@ TEST(TierDecisionTest, ComparesTheTimes) {
   EXPECT_FALSE(MoveIsSooner(from_disk, {2000, 1e9, 1e7}));
 }
 
+// Given pages at another worker, expect their way here to be counted as the disk's is.
+TEST(TierDecisionTest, CountsThePull) {
+  const TierMove from_peer = {640, 6'000'000, 0, 6'000'000};
+  EXPECT_TRUE(MoveIsSooner(from_peer, {1000, 1e9, 0, 0}));
+  EXPECT_TRUE(MoveIsSooner(from_peer, {1000, 1e9, 0, 1e7}));
+  EXPECT_FALSE(MoveIsSooner(from_peer, {1000, 1e9, 0, 9e6}));
+}
+
+// Given a pull, expect it to have twice the time of computing, between the bounds.
+TEST(TierDecisionTest, BoundsAPull) {
+  EXPECT_EQ(PullTimeout(1000, {}), kPullTimeoutMax);
+  EXPECT_EQ(PullTimeout(1000, {1000}), absl::Seconds(2));
+  EXPECT_EQ(PullTimeout(1000, {1e6}), kPullTimeoutMin);
+  EXPECT_EQ(PullTimeout(1'000'000, {1000}), kPullTimeoutMax);
+}
+
 // Given measurements of changing speed, expect the rate to follow the newest ones, by their length.
 TEST(TierDecisionTest, RateFollowsTheNewest) {
   MeasuredRate rate;

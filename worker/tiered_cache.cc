@@ -16,13 +16,14 @@ constexpr int64_t kRefusalsToMeasureAgain = 64;
 
 }  // namespace
 
-TieredCache::TieredCache(KvCache* device, HostTier* host, DiskTier* disk,
+TieredCache::TieredCache(KvCache* device, HostTier* host, DiskTier* disk, PeerSource* peers,
                          std::function<absl::Time()> clock)
-    : device_(*device), host_(host), disk_(disk), clock_(std::move(clock)) {
-  CHECK(disk_ == nullptr || host_ != nullptr) << "pages from disk arrive in host memory";
+    : device_(*device), host_(host), disk_(disk), peers_(peers), clock_(std::move(clock)) {
+  CHECK(host_ != nullptr || (disk_ == nullptr && peers_ == nullptr))
+      << "pages from far arrive in host memory";
   if (host_ == nullptr) return;
   for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
-    from_disk_[static_cast<int>(pool)].resize(host_->slots().page_count(pool));
+    came_from_[static_cast<int>(pool)].resize(host_->slots().page_count(pool), Tier::kHost);
   }
   device_.pages().SetListener(this);
 }
@@ -33,7 +34,8 @@ TieredCache::~TieredCache() {
 
 TierRates TieredCache::rates() const {
   return {prefill_rate_.per_s(), host_rate_.per_s(),
-          disk_ == nullptr ? 0 : disk_->read_bytes_per_s()};
+          disk_ == nullptr ? 0 : disk_->read_bytes_per_s(),
+          peers_ == nullptr ? 0 : peers_->bytes_per_s()};
 }
 
 // --- What is where. ---
@@ -41,17 +43,26 @@ TierRates TieredCache::rates() const {
 TieredCache::Tier TieredCache::TierOf(KvPool pool, const PageKey& key, Tier slowest) const {
   if (device_.pages().Lookup(pool, key) != kNone) return Tier::kDevice;
   if (host_->slots().Lookup(pool, key) != kNone) return Tier::kHost;
-  if (slowest == Tier::kDisk && disk_->Has({pool, key})) return Tier::kDisk;
-  return Tier::kNone;
+  if (!IsFar(slowest)) return Tier::kNone;
+  const auto reading = reading_.find({pool, key});
+  if (reading != reading_.end()) return reading->second.from;
+  return disk_ != nullptr && disk_->Has({pool, key}) ? Tier::kDisk : Tier::kNone;
 }
 
-std::vector<TieredCache::Place> TieredCache::Places(absl::Span<const PageKey> keys,
-                                                    Tier slowest) const {
+std::vector<TieredCache::Place> TieredCache::Places(absl::Span<const PageKey> keys, Tier slowest,
+                                                    const PeerPrefix& peer) const {
+  const int peer_full = slowest == Tier::kPeer ? peer.pages : 0;
+  const int peer_sliding = peer_full - device_.pages().WindowPages(peer_full);  // the first
   std::vector<Place> places;
   for (const PageKey& key : keys) {
-    const Tier full = TierOf(KvPool::kFull, key, slowest);
-    if (full == Tier::kNone) break;
-    places.push_back({full, TierOf(KvPool::kSliding, key, slowest)});
+    const int i = static_cast<int>(places.size());
+    Place place = {TierOf(KvPool::kFull, key, slowest), TierOf(KvPool::kSliding, key, slowest)};
+    if (i < peer_full) {
+      if (place.full == Tier::kNone) place.full = Tier::kPeer;
+      if (place.sliding == Tier::kNone && i >= peer_sliding) place.sliding = Tier::kPeer;
+    }
+    if (place.full == Tier::kNone) break;
+    places.push_back(place);
   }
   return places;
 }
@@ -66,14 +77,14 @@ int TieredCache::LongestUsable(const std::vector<Place>& places) const {
   }
   const int count = static_cast<int>(places.size());
   const int window = device_.pages().WindowPages(count);
-  const auto on_disk = [&](int i) { return places[i].sliding == Tier::kDisk ? 1 : 0; };
+  const auto far = [&](int i) { return IsFar(places[i].sliding) ? 1 : 0; };
   int longest = 0, run = 0;
   int64_t full_reads = 0, sliding_reads = 0;  // of all so far, of the window so far
   for (int i = 0; i < count; ++i) {
-    full_reads += places[i].full == Tier::kDisk ? 1 : 0;
+    full_reads += IsFar(places[i].full) ? 1 : 0;
     if (full_reads > 0 && full_reads > full_room) break;
     run = places[i].sliding == Tier::kNone ? 0 : run + 1;
-    sliding_reads += on_disk(i) - (i >= window ? on_disk(i - window) : 0);
+    sliding_reads += far(i) - (i >= window ? far(i - window) : 0);
     const bool fits = sliding_reads == 0 || sliding_reads <= sliding_room;
     if (run >= device_.pages().WindowPages(i + 1) && fits) longest = i + 1;
   }
@@ -85,7 +96,7 @@ TieredCache::Reach TieredCache::ReachOf(absl::Span<const PageKey> keys,
   Reach reach;
   reach.match.pages = pages;
   reach.match.known_pages = static_cast<int>(places.size());
-  const auto add = [&](KvPool pool, int i, Tier tier, int32_t* taken, int32_t* reads) {
+  const auto add = [&](KvPool pool, int i, Tier tier, int32_t* taken) {
     if (tier == Tier::kDevice) {
       const PrefixCache& device = device_.pages();
       *taken += device.idle(pool, device.Lookup(pool, keys[i])) ? 1 : 0;
@@ -93,34 +104,34 @@ TieredCache::Reach TieredCache::ReachOf(absl::Span<const PageKey> keys,
     }
     ++*taken;
     reach.host_bytes += device_.page_bytes(pool);
-    if (tier != Tier::kDisk) return;
-    ++*reads;
-    reach.disk_bytes += device_.page_bytes(pool);
+    if (!IsFar(tier)) return;
+    ++reach.far_pages;
+    (tier == Tier::kDisk ? reach.disk_bytes : reach.peer_bytes) += device_.page_bytes(pool);
   };
   for (int i = 0; i < pages; ++i) {
-    add(KvPool::kFull, i, places[i].full, &reach.match.full_pages, &reach.full_reads);
+    add(KvPool::kFull, i, places[i].full, &reach.match.full_pages);
   }
   for (int i = pages - device_.pages().WindowPages(pages); i < pages; ++i) {
-    add(KvPool::kSliding, i, places[i].sliding, &reach.match.sliding_pages, &reach.sliding_reads);
+    add(KvPool::kSliding, i, places[i].sliding, &reach.match.sliding_pages);
   }
   return reach;
 }
 
-TieredCache::Reach TieredCache::ReachWithoutDisk(absl::Span<const PageKey> keys) const {
+TieredCache::Reach TieredCache::NearReach(absl::Span<const PageKey> keys) const {
   const PrefixCache::Match device = device_.pages().Find(keys);
   Reach near;
   near.match = {device.pages, device.full_evictable, device.sliding_evictable, device.known_pages};
   if (host_ == nullptr || device.pages == static_cast<int>(keys.size())) return near;
-  const std::vector<Place> places = Places(keys, Tier::kHost);
+  const std::vector<Place> places = Places(keys, Tier::kHost, {});
   near.match.known_pages = static_cast<int>(places.size());
   const Reach reach = ReachOf(keys, places, LongestUsable(places));
   const int64_t tokens = int64_t{reach.match.pages - device.pages} * kPageTokens;
-  if (tokens <= 0 || !MoveIsSooner({tokens, reach.host_bytes, 0}, rates())) return near;
+  if (tokens <= 0 || !MoveIsSooner(reach.MoveOf(tokens), rates())) return near;
   return reach;
 }
 
 TieredCache::Match TieredCache::Find(absl::Span<const PageKey> keys) const {
-  return ReachWithoutDisk(keys).match;
+  return NearReach(keys).match;
 }
 
 // --- From host memory to the device. ---
@@ -152,9 +163,7 @@ int32_t TieredCache::CopyToDevice(KvPool pool, const PageKey& key, int depth, Ti
     device_.CopyPageToDevice(pool, page, host_->memory(pool, slot));
     page = device_.pages().Publish(pool, page, key, depth);
     ++stats_.copies_to_device;
-    std::vector<bool>& from_disk = from_disk_[static_cast<int>(pool)];
-    *from = std::max(*from, from_disk[slot] ? Tier::kDisk : Tier::kHost);
-    from_disk[slot] = false;
+    *from = std::max(*from, std::exchange(came_from_[static_cast<int>(pool)][slot], Tier::kHost));
   }
   host_->slots().Release(pool, slot);
   return page;
@@ -179,7 +188,8 @@ TierTokens TieredCache::Fill(absl::Span<const PageKey> keys, int pages, std::vec
     }
     (from == Tier::kDevice ? tokens.device
      : from == Tier::kHost ? tokens.host
-                           : tokens.disk) += kPageTokens;
+     : from == Tier::kDisk ? tokens.disk
+                           : tokens.peer) += kPageTokens;
   }
   if (stats_.copies_to_device == copies_before) return tokens;
   device_.pages().MarkResumePoint(keys, pages);
@@ -197,7 +207,7 @@ int32_t TieredCache::CopyToHost(const PrefixCache::CachedPage& page) {
   const absl::Time begin = clock_();
   device_.CopyPageToHostBlocking(page.pool, page.page, host_->memory(page.pool, slot));
   host_rate_.Add(static_cast<double>(device_.page_bytes(page.pool)), clock_() - begin);
-  from_disk_[static_cast<int>(page.pool)][slot] = false;
+  came_from_[static_cast<int>(page.pool)][slot] = Tier::kHost;
   slot = slots.Publish(page.pool, slot, page.key, page.depth);
   slots.Release(page.pool, slot);
   ++stats_.copies_to_host;
@@ -209,19 +219,26 @@ void TieredCache::OnEvict(const PrefixCache::CachedPage& page) {
   if (kept && host_->slots().Lookup(page.pool, page.key) == kNone) CopyToHost(page);
 }
 
-// --- From disk to host memory. ---
+// --- From far to host memory. ---
 
-uint64_t TieredCache::Fetch(absl::Span<const PageKey> keys) {
-  if (disk_ == nullptr) return 0;
-  const Reach near = ReachWithoutDisk(keys);
-  if (near.match.pages == static_cast<int>(keys.size())) return 0;
-  const std::vector<Place> places = Places(keys, Tier::kDisk);
+uint64_t TieredCache::Fetch(absl::Span<const PageKey> keys, const PeerPrefix& peer) {
+  const bool may_pull = peers_ != nullptr && peer.pages > 0;
+  if (disk_ == nullptr && reading_.empty() && !may_pull) return 0;
+  const int near_pages = NearReach(keys).match.pages;
+  if (near_pages == static_cast<int>(keys.size())) return 0;
+  const uint64_t ticket = may_pull ? FetchUpTo(Tier::kPeer, keys, peer, near_pages) : 0;
+  return ticket > 0 ? ticket : FetchUpTo(Tier::kDisk, keys, {}, near_pages);
+}
+
+uint64_t TieredCache::FetchUpTo(Tier slowest, absl::Span<const PageKey> keys,
+                                const PeerPrefix& peer, int near_pages) {
+  const std::vector<Place> places = Places(keys, slowest, peer);
   const int pages = LongestUsable(places);
-  if (pages <= near.match.pages) return 0;
+  if (pages <= near_pages) return 0;
   const Reach far = ReachOf(keys, places, pages);
-  if (far.full_reads + far.sliding_reads == 0) return 0;
-  const int64_t tokens = int64_t{pages - near.match.pages} * kPageTokens;
-  if (!MoveIsSooner({tokens, far.host_bytes, far.disk_bytes}, rates()) &&
+  if (far.far_pages == 0) return 0;
+  const int64_t tokens = int64_t{pages - near_pages} * kPageTokens;
+  if (!MoveIsSooner(far.MoveOf(tokens), rates()) &&
       ++stats_.refused_moves % kRefusalsToMeasureAgain != 0) {
     return 0;
   }
@@ -237,51 +254,126 @@ uint64_t TieredCache::Fetch(absl::Span<const PageKey> keys) {
     hold(KvPool::kFull, keys[i], places[i].full);
     if (i >= first_sliding) hold(KvPool::kSliding, keys[i], places[i].sliding);
   }
-  uint64_t ticket = 0;
+  const uint64_t ticket = ++last_ticket_;
+  std::vector<PageCopy> pulled;
   bool room = true;
+  // Full pages first, as a pull wants them.
   for (int i = 0; i < pages && room; ++i) {
-    if (places[i].full == Tier::kDisk) room = FetchPage({KvPool::kFull, keys[i]}, i, &ticket);
-    if (room && i >= first_sliding && places[i].sliding == Tier::kDisk) {
-      room = FetchPage({KvPool::kSliding, keys[i]}, i, &ticket);
-    }
+    if (!IsFar(places[i].full)) continue;
+    room = FetchPage({KvPool::kFull, keys[i]}, i, places[i].full, ticket, &pulled);
+  }
+  for (int i = first_sliding; i < pages && room; ++i) {
+    if (!IsFar(places[i].sliding)) continue;
+    room = FetchPage({KvPool::kSliding, keys[i]}, i, places[i].sliding, ticket, &pulled);
   }
   for (const auto& [pool, slot] : held) host_->slots().Release(pool, slot);
+  if (!pulled.empty()) {
+    std::vector<Read*> reads;
+    for (const PageCopy& page : pulled) reads.push_back(&reading_[page.key]);
+    const uint64_t pull =
+        peers_->Pull(peer.address, std::move(pulled), PullTimeout(tokens, rates()));
+    for (Read* read : reads) read->pull = pull;
+  }
   return ticket;
 }
 
-bool TieredCache::FetchPage(const PoolKey& key, int depth, uint64_t* ticket) {
-  const auto reading = reading_.find(key);
-  if (reading != reading_.end()) {
-    *ticket = std::max(*ticket, reading->second);
-    return true;
+uint64_t TieredCache::FetchPages(absl::Span<const PoolKey> pages) {
+  if (disk_ == nullptr) return 0;
+  const uint64_t ticket = ++last_ticket_;
+  for (size_t i = 0; i < pages.size(); ++i) {
+    // What is pulled itself is not waited for: two workers might then wait for each other.
+    if (TierOf(pages[i].first, pages[i].second, Tier::kDisk) != Tier::kDisk) continue;
+    if (!FetchPage(pages[i], static_cast<int>(i), Tier::kDisk, ticket, nullptr)) break;
   }
-  if (host_->slots().available(key.first) == 0) return false;
-  const int32_t slot = host_->slots().Take(key.first);
-  CHECK(disk_->Enqueue(
-      {DiskTier::Operation::kRead, key, slot, depth, host_->memory(key.first, slot)}));
-  *ticket = ++reads_queued_;
-  reading_[key] = *ticket;
+  return ticket;
+}
+
+bool TieredCache::FetchPage(const PoolKey& key, int depth, Tier from, uint64_t ticket,
+                            std::vector<PageCopy>* pulled) {
+  const auto [pool, page] = key;
+  auto reading = reading_.find(key);
+  if (reading == reading_.end()) {
+    if (host_->slots().available(pool) == 0) return false;
+    const int32_t slot = host_->slots().Take(pool);
+    uint8_t* const memory = host_->memory(pool, slot);
+    if (from == Tier::kPeer) {
+      pulled->push_back({key, slot, depth, memory});
+    } else {
+      CHECK(disk_->Enqueue({DiskTier::Operation::kRead, key, slot, depth, memory}));
+    }
+    reading = reading_.emplace(key, Read{from, 0, {}}).first;
+  }
+  reading->second.tickets.push_back(ticket);
+  ++fetches_[ticket];
   return true;
 }
 
+void TieredCache::Forget(uint64_t ticket) {
+  if (fetches_.erase(ticket) == 0) return;
+  absl::flat_hash_set<uint64_t> left,
+      wanted;  // pulls that it waited for; those that others wait for
+  for (auto& [key, read] : reading_) {
+    const auto found = std::find(read.tickets.begin(), read.tickets.end(), ticket);
+    if (found != read.tickets.end()) {
+      read.tickets.erase(found);
+      left.insert(read.pull);
+    }
+    if (!read.tickets.empty()) wanted.insert(read.pull);
+  }
+  for (const uint64_t pull : left) {
+    if (pull != 0 && !wanted.contains(pull)) peers_->Cancel(pull);
+  }
+}
+
+void TieredCache::Arrive(const PoolKey& key, int32_t slot, int depth, bool ok) {
+  const auto [pool, page] = key;
+  const auto read = reading_.find(key);
+  CHECK(read != reading_.end());
+  for (const uint64_t ticket : read->second.tickets) {
+    const auto fetch = fetches_.find(ticket);
+    if (--fetch->second == 0) fetches_.erase(fetch);
+  }
+  if (ok) {
+    came_from_[static_cast<int>(pool)][slot] = read->second.from;
+    slot = host_->slots().Publish(pool, slot, page, depth);
+  }
+  host_->slots().Release(pool, slot);
+  reading_.erase(read);
+}
+
 void TieredCache::TakeCompleted() {
+  if (peers_ != nullptr) {
+    for (const PageCopy& page : peers_->TakeCompleted()) {
+      Arrive(page.key, page.slot, page.depth, page.ok);
+    }
+  }
   if (disk_ == nullptr) return;
-  PrefixCache& slots = host_->slots();
   for (const DiskTier::Operation& operation : disk_->TakeCompleted()) {
-    const KvPool pool = operation.key.first;
-    int32_t slot = operation.tag;
     if (operation.kind == DiskTier::Operation::kRead) {
-      ++reads_completed_;
-      reading_.erase(operation.key);
-      if (operation.ok) {
-        from_disk_[static_cast<int>(pool)][slot] = true;
-        slot = slots.Publish(pool, slot, operation.key.second, operation.depth);
-      }
+      Arrive(operation.key, operation.tag, operation.depth, operation.ok);
     } else {
       writing_.erase(operation.key);
+      host_->slots().Release(operation.key.first, operation.tag);
     }
-    slots.Release(pool, slot);
   }
+}
+
+// --- For other workers. ---
+
+std::string TieredCache::CopyOutBlocking(const PoolKey& page) const {
+  const auto [pool, key] = page;
+  const int32_t on_device = device_.pages().Lookup(pool, key);
+  const int32_t slot = host_ == nullptr ? kNone : host_->slots().Lookup(pool, key);
+  std::string contents;
+  if (on_device == kNone && slot == kNone) return contents;
+  const int64_t bytes = device_.page_bytes(pool);
+  if (slot != kNone) {
+    contents.assign(reinterpret_cast<const char*>(host_->memory(pool, slot)), bytes);
+  } else {
+    contents.resize(bytes);
+    device_.CopyPageToHostBlocking(pool, on_device, reinterpret_cast<uint8_t*>(contents.data()));
+  }
+  return contents;
 }
 
 // --- To disk. ---
@@ -332,10 +424,13 @@ bool TieredCache::WritePage(const PendingWrite& write, int64_t* bytes) {
 // --- Beginning and end. ---
 
 void TieredCache::Start(std::function<void()> on_completed) {
+  if (peers_ != nullptr) peers_->Start(on_completed);
   if (disk_ != nullptr) disk_->Start(std::move(on_completed));
 }
 
 void TieredCache::BlockingStop(absl::Duration timeout) {
+  if (peers_ != nullptr) peers_->BlockingStop();
+  TakeCompleted();
   if (disk_ == nullptr) return;
   const absl::Time deadline = absl::Now() + timeout;
   while (!writing_.empty() && absl::Now() < deadline) {

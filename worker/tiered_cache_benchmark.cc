@@ -65,7 +65,7 @@ void FindAndHold(benchmark::State& state, bool host) {
   const KvPlan plan = TinyPages(count + 1);
   KvCache cache = KvCache::Make(TinyConfig(), plan, *device).value();
   const auto host_tier = HostTier::Make(plan, kWindowTokens, plan.bytes()).value();
-  TieredCache tiers(&cache, host ? host_tier.get() : nullptr, nullptr, absl::Now);
+  TieredCache tiers(&cache, host ? host_tier.get() : nullptr, nullptr, nullptr, absl::Now);
   std::vector<PageKey> keys = Chain(count + 1);
   const PageKey missing = keys.back();
   keys.pop_back();

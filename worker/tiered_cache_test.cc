@@ -7,11 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_device.h"
+#include "worker/testing/fake_peers.h"
 
 namespace facet {
 namespace {
@@ -79,7 +81,8 @@ class TieredCacheTest : public ::testing::Test {
       options.clock = Clock();
       disk_ = std::make_unique<DiskTier>(options);
     }
-    tiers_ = std::make_unique<TieredCache>(device_.get(), host_.get(), disk_.get(), Clock());
+    tiers_ = std::make_unique<TieredCache>(device_.get(), host_.get(), disk_.get(),
+                                           host_ == nullptr ? nullptr : &peers_, Clock());
   }
   void Stop() {
     tiers_.reset();
@@ -124,6 +127,17 @@ class TieredCacheTest : public ::testing::Test {
     Compute(keys, held);
     Release(keys, held);
   }
+  std::string TextOf(const PoolKey& page) {
+    const std::vector<uint8_t> contents = ContentsOf(page.first, page.second);
+    return {contents.begin(), contents.end()};
+  }
+  // All that is asked of other workers comes, or fails to.
+  void RunPeers(bool well = true) {
+    while (peers_.RunOnce(well)) {
+    }
+    tiers_->TakeCompleted();
+  }
+
   // Takes all pages of the device, so that everything there is evicted.
   void EvictAll() {
     for (const KvPool pool : {KvPool::kFull, KvPool::kSliding}) {
@@ -186,6 +200,9 @@ class TieredCacheTest : public ::testing::Test {
   std::unique_ptr<KvCache> device_;
   std::unique_ptr<HostTier> host_;
   std::unique_ptr<DiskTier> disk_;
+  absl::flat_hash_set<PoolKey> absent_;  // at other workers
+  testing::FakePeers peers_{
+      [this](const PoolKey& page) { return absent_.contains(page) ? "" : TextOf(page); }};
   std::unique_ptr<TieredCache> tiers_;
 };
 
@@ -271,10 +288,12 @@ TEST_F(TieredCacheTest, FindsItsPagesAfterARestart) {
   EXPECT_EQ(tiers_->Find(keys).pages, 0);
   const uint64_t ticket = tiers_->Fetch(keys);
   EXPECT_GT(ticket, 0);
-  EXPECT_EQ(tiers_->Fetch(keys), ticket);
+  const uint64_t second = tiers_->Fetch(keys);
   EXPECT_FALSE(tiers_->FetchDone(ticket));
+  EXPECT_FALSE(tiers_->FetchDone(second));
   RunDisk();
   EXPECT_TRUE(tiers_->FetchDone(ticket));
+  EXPECT_TRUE(tiers_->FetchDone(second));
   EXPECT_EQ(disk_->stats().reads, 6 + 2);
   EXPECT_EQ(Use(keys).disk, 6 * kPageTokens);
   EvictAll();
@@ -353,6 +372,107 @@ TEST_F(TieredCacheTest, ComputesWhereCopyingIsSlower) {
   EXPECT_EQ(tiers_->Find(keys).pages, 4);
   tiers_->AddPrefill(1'000'000, absl::Seconds(1));
   EXPECT_EQ(tiers_->Find(keys).pages, 0);
+}
+
+// Given a prefix at another worker, of which this one has the beginning, expect the rest to be
+// pulled byte for byte with the window before its end, and to be here from then on.
+TEST_F(TieredCacheTest, PullsWhatItLacks) {
+  Start(16, false);
+  const std::vector<PageKey> keys = Chain(1, 6);
+  ComputeAndRelease(absl::MakeSpan(keys).subspan(0, 3));
+  const uint64_t ticket = tiers_->Fetch(keys, {"peer", 6});
+  EXPECT_FALSE(tiers_->FetchDone(ticket));
+  EXPECT_EQ(peers_.last_address, "peer");
+  EXPECT_EQ(peers_.last_timeout, kPullTimeoutMax);
+  EXPECT_EQ(peers_.asked, 3 + 2);
+  // Another that knows of no peer waits for the same pages.
+  const uint64_t second = tiers_->Fetch(keys);
+  EXPECT_FALSE(tiers_->FetchDone(second));
+  RunPeers();
+  EXPECT_TRUE(tiers_->FetchDone(ticket));
+  EXPECT_TRUE(tiers_->FetchDone(second));
+  EXPECT_EQ(peers_.asked, 3 + 2);
+  const TierTokens tokens = Use(keys);
+  EXPECT_EQ(tokens.device, 3 * kPageTokens);
+  EXPECT_EQ(tokens.peer, 3 * kPageTokens);
+  EXPECT_EQ(Use(keys).device, 6 * kPageTokens);
+  EvictAll();
+  EXPECT_EQ(Use(keys).host, 6 * kPageTokens);
+  EXPECT_EQ(tiers_->Fetch(keys, {"peer", 6}), 0);
+}
+
+// Given a page that the other worker has no longer, expect what can be used without it, and
+// nothing held; the same where nothing comes at all.
+TEST_F(TieredCacheTest, DoesWithoutWhatDoesNotCome) {
+  Start(16, false);
+  const std::vector<PageKey> keys = Chain(1, 6);
+  ComputeAndRelease(absl::MakeSpan(keys).subspan(0, 3));
+  absent_.insert({KvPool::kFull, keys[4]});
+  EXPECT_GT(tiers_->Fetch(keys, {"peer", 6}), 0);
+  RunPeers();
+  EXPECT_EQ(Use(keys).sum(), 3 * kPageTokens);
+  const std::vector<PageKey> other = Chain(2, 6);
+  const uint64_t ticket = tiers_->Fetch(other, {"peer", 6});
+  RunPeers(/*well=*/false);
+  EXPECT_TRUE(tiers_->FetchDone(ticket));
+  EXPECT_EQ(Use(other).sum(), 0);
+}
+
+// Given a pull that two wait for, expect it to be cancelled when both are gone, and not before.
+TEST_F(TieredCacheTest, CancelsWhatNobodyWaitsFor) {
+  Start(16, false);
+  const std::vector<PageKey> keys = Chain(1, 6);
+  const uint64_t first = tiers_->Fetch(keys, {"peer", 6});
+  const uint64_t second = tiers_->Fetch(keys, {"peer", 6});
+  tiers_->Forget(first);
+  EXPECT_EQ(peers_.cancelled, 0);
+  EXPECT_FALSE(tiers_->FetchDone(second));
+  tiers_->Forget(second);
+  EXPECT_EQ(peers_.cancelled, 6 + 2);
+  tiers_->TakeCompleted();
+  EXPECT_EQ(Use(keys).sum(), 0);
+  tiers_->Forget(second);
+  tiers_->Forget(0);
+}
+
+// Given pulls that were measured to be slower than computing, expect none but now and then one; and
+// a bound on how long one may take that follows from what computing takes.
+TEST_F(TieredCacheTest, ComputesWherePullingIsSlower) {
+  Start(16, false);
+  const std::vector<PageKey> keys = Chain(1, 4);
+  tiers_->AddPrefill(1000, absl::Seconds(1));
+  peers_.rate = 1e5;  // Six pages of 8 KiB, against 256 tokens: 0.5 s against 0.26.
+  for (int i = 0; i < 63; ++i) EXPECT_EQ(tiers_->Fetch(keys, {"peer", 4}), 0);
+  EXPECT_EQ(tiers_->stats().refused_moves, 63);
+  peers_.rate = 1e6;
+  EXPECT_GT(tiers_->Fetch(keys, {"peer", 4}), 0);
+  EXPECT_EQ(peers_.last_timeout, absl::Milliseconds(512));
+  RunPeers();
+  EXPECT_EQ(Use(keys).peer, 4 * kPageTokens);
+}
+
+// Given pages on the device, in host memory, on disk and nowhere, expect copies of all but the last
+// for another worker, once the disk's are read.
+TEST_F(TieredCacheTest, CopiesOutOfEachTier) {
+  Start(16, true);
+  const std::vector<PageKey> keys = Chain(1, 3);
+  ComputeAndRelease(keys);
+  const PoolKey page = {KvPool::kFull, keys[1]};
+  EXPECT_EQ(tiers_->CopyOutBlocking(page), TextOf(page));
+  Flush();
+  EvictAll();
+  EXPECT_EQ(device_->pages().Lookup(page.first, page.second), PrefixCache::kNone);
+  EXPECT_EQ(tiers_->CopyOutBlocking(page), TextOf(page));
+  Start(16, true);
+  const PoolKey sliding = {KvPool::kSliding, keys[2]}, nowhere = {KvPool::kFull, Chain(2, 1)[0]};
+  const uint64_t ticket = tiers_->FetchPages({page, sliding, nowhere});
+  EXPECT_FALSE(tiers_->FetchDone(ticket));
+  EXPECT_EQ(tiers_->CopyOutBlocking(page), "");
+  RunDisk();
+  EXPECT_TRUE(tiers_->FetchDone(ticket));
+  EXPECT_EQ(tiers_->CopyOutBlocking(page), TextOf(page));
+  EXPECT_EQ(tiers_->CopyOutBlocking(sliding), TextOf(sliding));
+  EXPECT_EQ(tiers_->CopyOutBlocking(nowhere), "");
 }
 
 // Given a disk too slow to keep up and host memory that turns over, expect writes to be dropped and

@@ -340,6 +340,11 @@ grpc::ServerWriteReactor<v1::WatchReply>* WorkerService::Watch(grpc::CallbackSer
   return new WatchReactor(&board_);
 }
 
+grpc::ServerWriteReactor<v1::PullPagesReply>* WorkerService::PullPages(
+    grpc::CallbackServerContext*, const v1::PullPagesRequest* request) {
+  return pages_.Pull(*request);
+}
+
 grpc::ServerUnaryReactor* WorkerService::LoadAdapter(grpc::CallbackServerContext* context,
                                                      const v1::LoadAdapterRequest* request,
                                                      v1::LoadAdapterReply*) {

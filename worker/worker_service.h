@@ -5,6 +5,7 @@
 #include "worker/adapter_loader.h"
 #include "worker/adapter_registry.h"
 #include "worker/engine.h"
+#include "worker/page_server.h"
 #include "worker/watch_board.h"
 
 namespace facet {
@@ -15,12 +16,15 @@ namespace facet {
 class WorkerService final : public v1::Worker::CallbackService {
  public:
   WorkerService(const v1::DescribeReply& description, Engine* engine, WatchBoard* board,
-                AdapterRegistry* adapters)
+                AdapterRegistry* adapters, const PageServerOptions& pages)
       : description_(description),
         engine_(*engine),
         board_(*board),
         adapters_(*adapters),
-        loader_(adapters) {}
+        loader_(adapters),
+        pages_(pages, [engine](std::vector<PoolKey> keys, PageServer::Taker taker) {
+          engine->ReadPages(std::move(keys), std::move(taker));
+        }) {}
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
@@ -31,6 +35,8 @@ class WorkerService final : public v1::Worker::CallbackService {
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
   grpc::ServerWriteReactor<v1::WatchReply>* Watch(grpc::CallbackServerContext* context,
                                                   const v1::WatchRequest* request) override;
+  grpc::ServerWriteReactor<v1::PullPagesReply>* PullPages(
+      grpc::CallbackServerContext* context, const v1::PullPagesRequest* request) override;
   grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
                                         const v1::LoadAdapterRequest* request,
                                         v1::LoadAdapterReply* reply) override;
@@ -44,6 +50,7 @@ class WorkerService final : public v1::Worker::CallbackService {
   WatchBoard& board_;
   AdapterRegistry& adapters_;
   AdapterLoader loader_;
+  PageServer pages_;
 };
 
 // Tells `board`'s watchers of the registry's adapters, now and when they change.

@@ -40,8 +40,9 @@ class WorkerServiceTest : public ::testing::Test {
     options.on_load = [this](const v1::Load& load) { board_.PostLoad(load); };
     model_->ObservePages([this](const PageEvent& event) { board_.PostPage(event); });
     engine_ = std::make_unique<Engine>(options, PartsOf(*model_));
-    service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),
-                                               engine_.get(), &board_, model_->adapters.get());
+    service_ =
+        std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"), engine_.get(),
+                                        &board_, model_->adapters.get(), PageServerOptions{model_->page_format()});
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);

@@ -103,6 +103,9 @@ struct EngineShape {
   TierOptions tiers = {};
   std::vector<std::string> adapters = {};  // names of random ones that are loaded
   bool suppress_all = false;               // so that no id may be chosen
+  // What it pulls by, of a model's format; none: it pulls nothing.
+  std::function<std::unique_ptr<PeerSource>(const PageFormat& format)> peers = {};
+  bool real_clock = false;  // instead of now_ms
 };
 
 // Of a vocabulary that names the first 370 of the model's ids. Null without XGrammar.
@@ -138,7 +141,11 @@ class TestEngine {
       engine_options.suppressed_ids.resize(engine_options.vocab_size);
       std::iota(engine_options.suppressed_ids.begin(), engine_options.suppressed_ids.end(), 0);
     }
-    engine_options.clock = [this] { return absl::UnixEpoch() + absl::Milliseconds(now_ms.load()); };
+    if (!setup.real_clock) {
+      engine_options.clock = [this] {
+        return absl::UnixEpoch() + absl::Milliseconds(now_ms.load());
+      };
+    }
     engine_options.on_load = [this](const v1::Load& load) {
       absl::MutexLock lock(&load_mutex);
       last_load = load;
@@ -149,6 +156,8 @@ class TestEngine {
     EngineParts parts = PartsOf(*model);
     parts.drafter = drafter.get();
     parts.grammar_compiler = Compiler();
+    if (setup.peers) peers = setup.peers(model->page_format());
+    parts.peers = peers.get();
     engine = std::make_unique<Engine>(engine_options, parts);
   }
 
@@ -181,6 +190,7 @@ class TestEngine {
   absl::Mutex load_mutex;
   v1::Load last_load ABSL_GUARDED_BY(load_mutex);
   std::unique_ptr<GuessingDrafter> drafter;  // null without
+  std::unique_ptr<PeerSource> peers;         // null without
   std::unique_ptr<Engine> engine;
 };
 
