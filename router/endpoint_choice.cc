@@ -19,9 +19,11 @@ absl::StatusOr<EndpointChoice> ChooseEndpoints(const WorkerPool::Situation& situ
     worker.excluded |= question.subset.has_value() &&
                        !absl::c_linear_search(*question.subset, EndpointOf(worker.address, port));
   }
+  PlacementWish wish = situation.wish;
+  wish.page_tokens = 0;  // No pulling: a gateway cannot say where from.
   EndpointChoice choice;
   while (choice.endpoints.size() < kEndpointsMax) {
-    const absl::StatusOr<Placement> next = Place(workers, situation.wish);
+    const absl::StatusOr<Placement> next = Place(workers, wish);
     if (!next.ok()) {
       if (choice.endpoints.empty()) return next.status();
       break;
