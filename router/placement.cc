@@ -1,12 +1,22 @@
 #include "router/placement.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
 namespace facet {
 namespace {
+
+// One step's worth of what waits at a worker: a share of the rows that run, so that one is there
+// when another ends, and so many tokens of prompts as a slow worker computes in a step, or a fast
+// one until its next report (each 20 ms at most) has come twice over.
+constexpr uint32_t kRunningShareThatWaits = 4;
+constexpr double kStepTokens = 512;
+constexpr double kStepS = 0.1;
+// Before it is known how fast it is.
+constexpr double kUnknownStepTokens = 2048;
 
 // Where no worker has measured anything yet.
 constexpr double kUsualPrefillTokensPerS = 1000;
@@ -90,6 +100,23 @@ absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
 }
 
 }  // namespace
+
+Room RoomAt(const WorkerSnapshot& worker) {
+  const double tokens_per_s = worker.prefill_tokens_per_s;
+  const double step_tokens =
+      tokens_per_s > 0 ? std::max(kStepTokens, tokens_per_s * kStepS) : kUnknownStepTokens;
+  Room room;
+  room.prompt_tokens =
+      static_cast<int64_t>(step_tokens) - static_cast<int64_t>(QueuedTokensAt(worker));
+  int64_t requests_max = worker.capacity == 0 ? std::numeric_limits<int32_t>::max()
+                                              : static_cast<int64_t>(worker.capacity);
+  if (worker.running_max > 0) {
+    const int64_t waiting = std::max(1u, worker.running_max / kRunningShareThatWaits);
+    requests_max = std::min(requests_max, worker.running_max + waiting);
+  }
+  room.requests = requests_max - static_cast<int64_t>(RequestsAt(worker));
+  return room;
+}
 
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate) {
   return absl::StrFormat("cached=%d computed=%d queued=%d requests=%d first_token_ms=%.1f",
