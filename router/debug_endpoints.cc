@@ -80,11 +80,13 @@ json::value DescribeWorkers(const WorkerPool& pool) {
 asio::awaitable<absl::StatusOr<json::value>> ExplainPlacement(const WorkerPool& pool,
                                                               MediaLoader& loader,
                                                               const std::string& body,
+                                                              const TenantRequest& tenant,
                                                               ClientLeft client_left) {
   absl::StatusOr<GenerationRequest> request = ParseEither(body);
   if (!request.ok()) co_return request.status();
   const absl::Status loaded = co_await loader.Load(*request, pool.model(), std::move(client_left));
   if (!loaded.ok()) co_return loaded;
+  request->cache_salt = tenant.cache_salt();
   co_return Explain(pool, *request);
 }
 

@@ -30,6 +30,9 @@ struct WorkerSnapshot {
   // tokens: those whose answer has not begun).
   uint32_t started_since_report = 0, in_flight = 0;
   uint64_t prefill_tokens_since_report = 0, prefill_tokens_in_flight = 0;
+  // Of those since the report, what it surely lacks: sent after it came.
+  uint32_t started_after_report = 0;
+  uint64_t prefill_tokens_after_report = 0;
 
   // What the worker measured; 0: not yet.
   double prefill_tokens_per_s = 0;

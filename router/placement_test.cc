@@ -194,6 +194,14 @@ TEST(PlacementTest, RoomIsOneStepsWorth) {
   worker.prefill_tokens_per_s = 20'000;
   EXPECT_EQ(RoomAt(worker).prompt_tokens, 2000 - 600);
   EXPECT_TRUE(RoomAt(Ready(1'000'000)).any());
+  // What a report may have is counted once, what it lacks is counted too.
+  WorkerSnapshot told = Ready(1);
+  told.running_max = 1;
+  told.in_flight = told.started_since_report = 1;
+  EXPECT_EQ(RoomAt(told).requests, 1);
+  told.in_flight = told.started_since_report = 2;
+  told.started_after_report = 1;
+  EXPECT_EQ(RoomAt(told).requests, 0);
 }
 
 // Given a placement, expect that it says in numbers why.

@@ -27,7 +27,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::chrono::milliseconds kTick(50);
+constexpr double kTickS = 0.05;
 
 absl::Status Refusal(const char* code, absl::string_view message, double retry_after_s) {
   return WithRetryAfter(WithParam(absl::UnavailableError(message), /*param=*/"", code),
@@ -68,12 +68,17 @@ class WaitingLine::Core : public std::enable_shared_from_this<Core> {
     absl::Status refusal = absl::OkStatus();
   };
   using Wakes = std::vector<std::function<void()>>;
+  using Rooms = std::map<std::string, LaneRoom>;  // By lane, less what has a turn already.
 
   void Decide();
   void Tick();
   void DecideLocked(double now_s, Wakes& wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RefuseLate(double now_s, bool serving, Wakes& wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void GiveTurns(Wakes& wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Asks for it once in a decision.
+  LaneRoom& RoomOf(const std::string& lane, Rooms& rooms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RefuseLate(double now_s, Wakes& wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RefuseForlorn(double now_s, Rooms& rooms, Wakes& wakes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveTurns(Rooms& rooms, Wakes& wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Refuse(uint64_t id, absl::Status refusal, Wakes& wakes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // It waits no more.
@@ -98,8 +103,10 @@ class WaitingLine::Core : public std::enable_shared_from_this<Core> {
   RoomFunction room_ ABSL_GUARDED_BY(mutex_);  // Empty once it is stopped.
   absl::flat_hash_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  bool serving_ ABSL_GUARDED_BY(mutex_) = true;
-  double not_serving_since_s_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool serving_ ABSL_GUARDED_BY(mutex_) = true;  // Some worker is there.
+  // Lanes in which something waits and of which no worker is there.
+  std::map<std::string, double> unserved_since_s_ ABSL_GUARDED_BY(mutex_);
+  double forlorn_looked_s_ ABSL_GUARDED_BY(mutex_) = 0;
   // Those whose turn has come and that are at no worker yet.
   int64_t turns_ ABSL_GUARDED_BY(mutex_) = 0;
   double turn_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -134,6 +141,11 @@ absl::StatusOr<std::unique_ptr<WaitingLine::Ticket>> WaitingLine::Core::Enter(
     const double now_s = SteadyNowS();
     rate_.Advance(now_s, queue_.size() > 0 && serving_);
     answer.deadline_s = std::min(answer.deadline_s, now_s + options_.wait_ms_max * 1e-3);
+    // Others are there, but none has its adapter: that is for the client to know at once.
+    if (!answer.lane.empty() && room_ != nullptr && !room_(answer.lane).serving &&
+        room_("").serving) {
+      return Refusal("no_worker", "No worker that could answer is ready; try again later.", 1);
+    }
     const std::optional<double> wait_s = WaitOf(answer);
     if (wait_s.has_value() && serving_ && now_s + *wait_s > answer.deadline_s) {
       return Refusal("deadline",
@@ -250,7 +262,7 @@ void WaitingLine::Core::Decide() {
 
 void WaitingLine::Core::Tick() {
   ticking_ = true;
-  timer_.expires_after(kTick);
+  timer_.expires_after(std::chrono::milliseconds(static_cast<int>(kTickS * 1000)));
   timer_.async_wait([self = shared_from_this()](boost::system::error_code) {
     self->ticking_ = false;
     self->Decide();
@@ -259,14 +271,27 @@ void WaitingLine::Core::Tick() {
 
 void WaitingLine::Core::DecideLocked(double now_s, Wakes& wakes) {
   rate_.Advance(now_s, queue_.size() > 0 && serving_);
-  const bool serving = room_("").serving;
-  if (serving_ && !serving) not_serving_since_s_ = now_s;
-  serving_ = serving;
-  RefuseLate(now_s, serving, wakes);
-  GiveTurns(wakes);
+  Rooms rooms;
+  serving_ = RoomOf("", rooms).serving;
+  RefuseLate(now_s, wakes);
+  if (now_s - forlorn_looked_s_ >= kTickS) {
+    forlorn_looked_s_ = now_s;
+    RefuseForlorn(now_s, rooms, wakes);
+  }
+  GiveTurns(rooms, wakes);
 }
 
-void WaitingLine::Core::RefuseLate(double now_s, bool serving, Wakes& wakes) {
+WaitingLine::LaneRoom& WaitingLine::Core::RoomOf(const std::string& lane, Rooms& rooms) {
+  const auto [found, added] = rooms.try_emplace(lane);
+  if (added) {
+    found->second = room_(lane);
+    found->second.room.requests -= turns_;
+    found->second.room.prompt_tokens -= static_cast<int64_t>(turn_tokens_);
+  }
+  return found->second;
+}
+
+void WaitingLine::Core::RefuseLate(double now_s, Wakes& wakes) {
   for (const QueuedAnswer& late : queue_.TakeExpired(now_s)) {
     const double waited_s = now_s - entries_.at(late.id).entered_s;
     Refuse(late.id,
@@ -276,36 +301,35 @@ void WaitingLine::Core::RefuseLate(double now_s, bool serving, Wakes& wakes) {
                    WaitOf(late).value_or(1)),
            wakes);
   }
+}
+
+// A lane's patience begins when its last worker goes, and an answer's when it comes.
+void WaitingLine::Core::RefuseForlorn(double now_s, Rooms& rooms, Wakes& wakes) {
   const double patience_s = options_.no_worker_wait_ms * 1e-3;
-  if (serving || now_s - not_serving_since_s_ < patience_s) return;
+  std::map<std::string, double> unserved_since_s;
   std::vector<uint64_t> forlorn;
   for (const auto& [id, entry] : entries_) {
-    if (entry.state == State::kWaiting && now_s - entry.entered_s >= patience_s) {
-      forlorn.push_back(id);
-    }
+    const std::string& lane = entry.answer.lane;
+    if (entry.state != State::kWaiting || RoomOf(lane, rooms).serving) continue;
+    const auto before = unserved_since_s_.find(lane);
+    const double since_s = before == unserved_since_s_.end() ? now_s : before->second;
+    unserved_since_s[lane] = since_s;
+    if (now_s - std::max(since_s, entry.entered_s) >= patience_s) forlorn.push_back(id);
   }
+  unserved_since_s_ = std::move(unserved_since_s);
   for (const uint64_t id : forlorn) {
     queue_.Remove(id);
     Refuse(id, Refusal("no_worker", "No worker is ready; try again later.", 1), wakes);
   }
 }
 
-void WaitingLine::Core::GiveTurns(Wakes& wakes) {
-  std::map<std::string, Room> rooms;
-  const auto room_of = [&](const std::string& lane) -> Room& {
-    const auto [found, added] = rooms.try_emplace(lane);
-    if (added) {
-      found->second = room_(lane).room;
-      found->second.requests -= turns_;
-      found->second.prompt_tokens -= static_cast<int64_t>(turn_tokens_);
-    }
-    return found->second;
-  };
-  const auto open = [&](const std::string& lane) { return room_of(lane).any(); };
+void WaitingLine::Core::GiveTurns(Rooms& rooms, Wakes& wakes) {
+  const auto open = [&](const std::string& lane) { return RoomOf(lane, rooms).room.any(); };
   while (const std::optional<QueuedAnswer> next = queue_.Pop(open)) {
-    for (auto& [lane, room] : rooms) {
-      --room.requests;
-      room.prompt_tokens -= static_cast<int64_t>(next->prompt_tokens);
+    // Workers may be of several lanes, so each lane may have less room now.
+    for (auto& [lane, of_lane] : rooms) {
+      --of_lane.room.requests;
+      of_lane.room.prompt_tokens -= static_cast<int64_t>(next->prompt_tokens);
     }
     ++turns_;
     turn_tokens_ += next->prompt_tokens;

@@ -172,6 +172,7 @@ class RouterTest : public ::testing::Test {
     options.address = std::move(address);
     options.description = SmallDescription(model);
     options.description.set_numerics_class(numerics_class);
+    options.description.set_running_requests_max(running_requests_max_);
     options.ask_for_media = true;
     options.adapters = std::move(adapters);
     options.answer = [this](const v1::GenerateRequest& request) {
@@ -268,6 +269,7 @@ class RouterTest : public ::testing::Test {
   }
 
   RouterOptions options_;
+  uint32_t running_requests_max_ = 64;  // Of workers that are started from now on.
   absl::Mutex mutex_;
   FakeWorker::AnswerFunction answer_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<FakeWorker>> workers_;
