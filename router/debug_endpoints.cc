@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
+#include "router/first_choice.h"
 #include "router/json_fields.h"
 #include "router/openai_request.h"
-#include "router/prompt_builder.h"
 
 namespace facet {
 namespace {
@@ -39,11 +39,7 @@ absl::StatusOr<GenerationRequest> ParseEither(const std::string& body) {
   return object.contains("messages") ? ParseChatRequest(body) : ParseCompletionRequest(body);
 }
 
-absl::StatusOr<json::value> Explain(const WorkerPool& pool, GenerationRequest& request) {
-  ASSIGN_OR_RETURN(const auto model, pool.FindModel(request.model, &request.adapter_digest));
-  ASSIGN_OR_RETURN(const std::vector<BuiltChoice> choices,
-                   BuildChoices(*model, request, [] { return uint64_t{0}; }));
-  const BuiltChoice& choice = choices.front();
+json::value Explain(const WorkerPool& pool, const BuiltChoice& choice) {
   const WorkerPool::Situation situation = pool.Judge(choice.request, choice.page_keys);
   json::array workers;
   for (size_t i = 0; i < situation.workers.size(); ++i) {
@@ -83,11 +79,11 @@ asio::awaitable<absl::StatusOr<json::value>> ExplainPlacement(const WorkerPool& 
                                                               const TenantRequest& tenant,
                                                               ClientLeft client_left) {
   absl::StatusOr<GenerationRequest> request = ParseEither(body);
-  if (!request.ok()) co_return request.status();
-  const absl::Status loaded = co_await loader.Load(*request, pool.model(), std::move(client_left));
-  if (!loaded.ok()) co_return loaded;
-  request->cache_salt = tenant.cache_salt();
-  co_return Explain(pool, *request);
+  if (request.ok()) request->cache_salt = tenant.cache_salt();
+  const absl::StatusOr<BuiltChoice> choice =
+      co_await BuildFirstChoice(pool, loader, std::move(request), std::move(client_left));
+  if (!choice.ok()) co_return choice.status();
+  co_return Explain(pool, *choice);
 }
 
 }  // namespace facet

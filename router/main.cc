@@ -68,6 +68,12 @@ ABSL_FLAG(
 ABSL_FLAG(
     bool, allow_adapter_loading, false,
     "Whether clients may load and unload LoRA adapters, from any path that workers can read.");
+ABSL_FLAG(int, ext_proc_port, -1,
+          "gRPC port of the endpoint picker, for gateways that send requests themselves (Envoy's "
+          "external processing, the Gateway API inference extension); 0 lets the kernel pick, -1: "
+          "none.");
+ABSL_FLAG(int, ext_proc_endpoint_port, 9379,
+          "With --ext_proc_port: where the HTTP server beside each worker listens.");
 ABSL_FLAG(int, drain_ms, 30'000, "After SIGTERM, for running requests to end.");
 
 namespace {
@@ -77,8 +83,9 @@ constexpr char kUsage[] =
 
   facet-router --workers=127.0.0.1:9381,127.0.0.1:9382
   facet-router --workers=worker-0:9381 --port=80 --allowed_origins=https://example.com
+  facet-router --workers=10.0.0.5:9381,10.0.0.6:9381 --ext_proc_port=9002
 
-Prints {"http_port":N,"grpc_port":N} when it listens. Every flag may also be given as
+Prints {"http_port":N,"grpc_port":N,"ext_proc_port":N} when it listens. Every flag may also be given as
 FACET_FLAG_<NAME> in the environment.)";
 
 facet::RouterOptions OptionsFromFlags() {
@@ -111,6 +118,8 @@ facet::RouterOptions OptionsFromFlags() {
   options.api.allow_adapter_loading = absl::GetFlag(FLAGS_allow_adapter_loading);
   options.adapters.folder = absl::GetFlag(FLAGS_adapter_dir);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
+  options.picker.port = absl::GetFlag(FLAGS_ext_proc_port);
+  options.picker.endpoint_port = absl::GetFlag(FLAGS_ext_proc_endpoint_port);
   options.threads = absl::GetFlag(FLAGS_http_threads);
   return options;
 }
@@ -128,8 +137,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "ERROR: %s\n", std::string(router.status().message()).c_str());
     return 1;
   }
-  std::printf("{\"http_port\":%d,\"grpc_port\":%d}\n", (*router)->http_port(),
-              (*router)->grpc_port());
+  std::printf("{\"http_port\":%d,\"grpc_port\":%d,\"ext_proc_port\":%d}\n", (*router)->http_port(),
+              (*router)->grpc_port(), (*router)->ext_proc_port());
   std::fflush(stdout);
   facet::WaitForTermination();
   facet::LogInfo("stopping");

@@ -40,6 +40,12 @@ absl::Status Check(const RouterOptions& options) {
   if (options.media.threads < 1) {
     return absl::InvalidArgumentError("--media_threads must be at least 1");
   }
+  if (options.picker.port < -1 || options.picker.port > 65535) {
+    return absl::InvalidArgumentError("--ext_proc_port must be in [-1, 65535]");
+  }
+  if (options.picker.endpoint_port < 1 || options.picker.endpoint_port > 65535) {
+    return absl::InvalidArgumentError("--ext_proc_endpoint_port must be in [1, 65535]");
+  }
   if (options.index_pages_max < 1 || options.index_pages_max > int64_t{1} << 30) {
     return absl::InvalidArgumentError("--index_pages_max must be in [1, 2^30]");
   }
@@ -89,6 +95,11 @@ class RouterImpl final : public Router {
                                          options.index_pages_max, metrics_);
     keeper_ = std::make_unique<AdapterKeeper>(pool_.get(), options.adapters);
     RETURN_IF_ERROR(StartGrpc(options));
+    if (options.picker.port >= 0) {
+      options.picker.body_bytes_max = options.http.body_bytes_max;
+      ASSIGN_OR_RETURN(picker_, EndpointPicker::Start(context_, *pool_, loader_, options.http.host,
+                                                      options.picker));
+    }
     api_ = std::make_unique<HttpApi>(*pool_, *tenants_, loader_, metrics_, *keeper_, options.api);
     options.http.error_body = [](int status, absl::string_view message) {
       return ErrorBody(status, message);
@@ -103,6 +114,7 @@ class RouterImpl final : public Router {
 
   uint16_t http_port() const override { return http_->port(); }
   uint16_t grpc_port() const override { return grpc_port_; }
+  int ext_proc_port() const override { return picker_ == nullptr ? -1 : picker_->port(); }
 
   void Stop(int drain_ms) override {
     if (stopped_) return;
@@ -110,6 +122,7 @@ class RouterImpl final : public Router {
     const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(drain_ms);
     if (grpc_ != nullptr) grpc_->GetHealthCheckService()->SetServingStatus(false);
     if (http_ != nullptr) http_->Stop(drain_ms);
+    if (picker_ != nullptr) picker_->Stop();
     if (grpc_ != nullptr) {
       grpc_->Shutdown(deadline);
       grpc_->Wait();
@@ -148,6 +161,7 @@ class RouterImpl final : public Router {
   std::unique_ptr<GrpcService> grpc_service_;
   int grpc_port_ = 0;
   std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<EndpointPicker> picker_;  // Null: nobody may ask it.
   std::unique_ptr<HttpApi> api_;
   std::unique_ptr<HttpServer> http_;
   bool stopped_ = false;

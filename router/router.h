@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "router/adapter_keeper.h"
 #include "router/admission_queue.h"
+#include "router/endpoint_picker.h"
 #include "router/http_api.h"
 #include "router/http_server.h"
 #include "router/media_loader.h"
@@ -30,6 +31,7 @@ struct RouterOptions {
   int64_t index_pages_max = 1 << 20;  // Distinct cached pages that placement knows of.
   MediaLoaderOptions media;
   AdapterKeeperOptions adapters;
+  EndpointPickerOptions picker;  // On the same host as HTTP.
   uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;
 };
@@ -45,6 +47,7 @@ class Router {
 
   virtual uint16_t http_port() const = 0;
   virtual uint16_t grpc_port() const = 0;
+  virtual int ext_proc_port() const = 0;  // -1: there is no endpoint picker.
   // Takes no more requests, lets those that run end within `drain_ms`, and stops. Blocks.
   virtual void Stop(int drain_ms) = 0;
 };

@@ -324,7 +324,9 @@ void WaitingLine::Core::RefuseForlorn(double now_s, Rooms& rooms, Wakes& wakes) 
 }
 
 void WaitingLine::Core::GiveTurns(Rooms& rooms, Wakes& wakes) {
-  const auto open = [&](const std::string& lane) { return RoomOf(lane, rooms).room.any(); };
+  const auto open = [&](const std::string& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return RoomOf(lane, rooms).room.any();
+  };
   while (const std::optional<QueuedAnswer> next = queue_.Pop(open)) {
     // Workers may be of several lanes, so each lane may have less room now.
     for (auto& [lane, of_lane] : rooms) {

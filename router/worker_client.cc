@@ -207,6 +207,7 @@ class Client final : public WorkerClient {
   }
 
   WorkerSnapshot Snapshot() const override;
+  void CountElsewhere(uint32_t prefill_tokens) override ABSL_LOCKS_EXCLUDED(mutex_);
   std::shared_ptr<const AdapterDigests> adapters() const override {
     absl::MutexLock lock(&mutex_);
     return ready_ ? adapters_ : nullptr;
@@ -477,6 +478,12 @@ absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request, uint3
   since_report_.tokens += prefill_tokens;
   prefill_tokens_in_flight_ += prefill_tokens;
   return id;
+}
+
+void Client::CountElsewhere(uint32_t prefill_tokens) {
+  absl::MutexLock lock(&mutex_);
+  ++since_report_.requests;
+  since_report_.tokens += prefill_tokens;
 }
 
 void Client::Cancel(uint64_t stream_id) {

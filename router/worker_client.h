@@ -84,6 +84,9 @@ class WorkerClient {
                                          uint32_t prefill_tokens,
                                          std::shared_ptr<const LoadedMedia> media,
                                          std::shared_ptr<Mailbox> mailbox) = 0;
+  // Somebody else sends the worker a request of which it has so many tokens to compute: counted as
+  // one that was started after its last report.
+  virtual void CountElsewhere(uint32_t prefill_tokens) = 0;
   // Asks the worker to load or unload a LoRA adapter (proto/worker.proto). `done` hears how it
   // ended, once, perhaps before this returns: the worker's own status, or UNAVAILABLE.
   using Done = std::function<void(const absl::Status& status)>;

@@ -172,12 +172,17 @@ void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys
 
 WorkerPool::Situation WorkerPool::Judge(const v1::GenerateRequest& request,
                                         const SharedPageKeys& keys) const {
-  Situation situation{Snapshots(), {}, absl::UnknownError("not placed")};
+  Situation situation{WishOf(request, keys), Snapshots(), {}, absl::UnknownError("not placed")};
   LookUp(request, keys, situation.workers);
-  const PlacementWish wish = WishOf(request, keys);
-  situation.estimates = EstimateAll(situation.workers, wish);
-  situation.placement = Place(situation.workers, wish);
+  situation.estimates = EstimateAll(situation.workers, situation.wish);
+  situation.placement = Place(situation.workers, situation.wish);
   return situation;
+}
+
+PageDirectory::Expected WorkerPool::CountElsewhere(int worker, uint32_t computed_tokens,
+                                                   SharedPageKeys keys) {
+  workers_[worker]->CountElsewhere(computed_tokens);
+  return directory_.Expect(worker, std::move(keys));
 }
 
 absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,

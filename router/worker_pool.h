@@ -71,11 +71,17 @@ class WorkerPool {
 
   // Where a request stands, and what it would cost at each worker: for those who look on.
   struct Situation {
+    PlacementWish wish;
     std::vector<WorkerSnapshot> workers;
     std::vector<PlacementEstimate> estimates;
     absl::StatusOr<Placement> placement;
   };
   Situation Judge(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+
+  // Somebody else sends a request to this worker, which is to compute so many tokens of it: counted
+  // until the worker reports. Its pages are believed to be there for as long as the result lives.
+  PageDirectory::Expected CountElsewhere(int worker, uint32_t computed_tokens,
+                                         SharedPageKeys keys);
 
   // A request at a worker. The pool must outlive it.
   struct Stream {

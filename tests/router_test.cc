@@ -2,7 +2,6 @@
 
 #include "router/router.h"
 
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -25,6 +24,7 @@
 #include "proto/inference.grpc.pb.h"
 #include "tests/fake_worker/fake_worker.h"
 #include "tests/fake_worker/small_model.h"
+#include "tests/raw_call.h"
 #include "tests/router_fixture.h"
 
 namespace facet {
@@ -906,42 +906,17 @@ class RouterGrpcTest : public RouterTest {
         absl::StrCat("127.0.0.1:", router_->grpc_port()), grpc::InsecureChannelCredentials()));
   }
 
-  // One message there and one back, as bytes: Debian ships neither of the two services' protos.
-  std::string RawCall(const std::string& method, const std::string& message) {
-    grpc::GenericStub stub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", router_->grpc_port()),
-                                               grpc::InsecureChannelCredentials()));
-    grpc::ClientContext context;
-    grpc::CompletionQueue queue;
-    void* tag;
-    bool ok;
-    auto call = stub.PrepareCall(&context, method, &queue);
-    call->StartCall(nullptr);
-    queue.Next(&tag, &ok);
-    grpc::Slice request(message);
-    call->Write(grpc::ByteBuffer(&request, 1), nullptr);
-    queue.Next(&tag, &ok);
-    grpc::ByteBuffer response;
-    call->Read(&response, nullptr);
-    queue.Next(&tag, &ok);
-    grpc::Slice bytes;
-    EXPECT_TRUE(ok && response.DumpToSingleSlice(&bytes).ok());
-    context.TryCancel();
-    grpc::Status status;
-    call->Finish(&status, nullptr);
-    queue.Next(&tag, &ok);
-    return std::string(bytes.begin(), bytes.end());
-  }
-
   std::unique_ptr<v1::Inference::Stub> stub_;
 };
 
 // Given the standard services, expect `serving` and our service by name.
 TEST_F(RouterGrpcTest, HealthAndReflection) {
   StartAll(1);
-  EXPECT_EQ(RawCall("/grpc.health.v1.Health/Check", ""), "\x08\x01");
+  EXPECT_EQ(RawCall(router_->grpc_port(), "/grpc.health.v1.Health/Check", ""), "\x08\x01");
   const std::string list_services("\x3a\x00", 2);
   EXPECT_THAT(
-      RawCall("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", list_services),
+      RawCall(router_->grpc_port(),
+              "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", list_services),
       HasSubstr("facet.v1.Inference"));
 }
 

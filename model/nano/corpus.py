@@ -1083,11 +1083,11 @@ KINDS = {
 # Share of each kind in the training mix, by exchanges.
 WEIGHTS = {
     "greetings": 7,
-    "identity": 4,
+    "identity": 7,
     "sums": 20,
     "differences": 14,
     "spelling": 22,
-    "days": 8,
+    "days": 14,
     "months": 7,
     "dates": 20,
     "sorting": 20,

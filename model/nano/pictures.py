@@ -351,6 +351,12 @@ def conversation(rng, split=TRAIN, question_count=6):
     return with_media([part(draw(items, rng))], asked, rng)
 
 
+def shape_conversation(rng, split=TRAIN):
+    """What a picture's only item is: the shortest way to learn to see shapes."""
+    items = scene(rng, split, item_count=1)
+    return with_media([part(draw(items, rng))], [ask_shape(items, rng)], rng)
+
+
 def two_conversation(rng, split=TRAIN, question_count=3):
     """Messages about two pictures."""
     found = {}

@@ -44,6 +44,15 @@ class PicturesTest(unittest.TestCase):
             self.assertGreater(centre[2], centre[0] + 60)
             self.assertLess(abs(pixels[0, 0, 2] - pixels[0, 0, 0]), 80)
 
+    # Given the first lessons in shapes, expect one item, and one question that its shape answers.
+    def test_shape_conversations(self):
+        shapes = collections.Counter()
+        for rng in rngs(40):
+            question, answer = pictures.shape_conversation(rng)
+            self.assertEqual(question["content"][0]["type"], "image")
+            shapes[answer["content"]] += 1
+        self.assertEqual(set(shapes), {f"A {shape}." for shape in pictures.SHAPES})
+
     # Given questions with a number, a yes or a side as answer, expect what the scene says.
     def test_answers_follow_from_the_scene(self):
         red, blue = pictures.Item("circle", "red", 0, 0), pictures.Item("square", "blue", 2, 2)

@@ -30,6 +30,7 @@ SHORT_ROWS = (24, 256)
 LONG_ROWS = (12, 512)
 LONG_EVERY = 4
 TEXT_ROWS = (16, 384)
+FIRST_STEPS = 250  # of single shapes alone: among other tasks they are not learned at all
 SMOKE_ROWS = (8, 256)  # small, so that a busy machine too gets dozens of steps into its minute
 
 MUON_RATE = 0.02
@@ -346,6 +347,8 @@ def row_plan(step, plan):
         return SMOKE_ROWS, mixture.SMOKE
     if plan == "text":
         return TEXT_ROWS, mixture.TEXT
+    if step < FIRST_STEPS:
+        return SHORT_ROWS, mixture.FIRST
     if step % LONG_EVERY == LONG_EVERY - 1:
         return LONG_ROWS, mixture.LONG
     return SHORT_ROWS, mixture.SHORT
