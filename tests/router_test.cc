@@ -36,6 +36,7 @@ using ::facet::testing::Client;
 using ::facet::testing::Content;
 using ::facet::testing::Events;
 using ::facet::testing::FakeWorker;
+using ::facet::testing::RawCall;
 using ::facet::testing::ReadGolden;
 using ::facet::testing::Response;
 using ::facet::testing::RouterTest;
