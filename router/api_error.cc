@@ -1,16 +1,22 @@
 #include "router/api_error.h"
 
+#include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <cmath>
 #include <optional>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 
 namespace facet {
 namespace {
 
 constexpr char kParam[] = "facet/param";
 constexpr char kCode[] = "facet/code";
+constexpr char kRetryAfter[] = "facet/retry_after_s";
+constexpr double kRetryAfterSecondsMax = 3600;
 
 std::string Payload(const absl::Status& status, const char* name) {
   const auto payload = status.GetPayload(name);
@@ -74,6 +80,12 @@ absl::Status WithParam(absl::Status status, absl::string_view param, absl::strin
   return status;
 }
 
+absl::Status WithRetryAfter(absl::Status status, double seconds) {
+  const double bounded = std::clamp(std::ceil(seconds), 1.0, kRetryAfterSecondsMax);
+  status.SetPayload(kRetryAfter, absl::Cord(absl::StrCat(static_cast<int>(bounded))));
+  return status;
+}
+
 std::string ParamOf(const absl::Status& status) { return Payload(status, kParam); }
 std::string CodeOf(const absl::Status& status) { return Payload(status, kCode); }
 
@@ -81,6 +93,8 @@ int HttpStatusOf(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
       return 400;
+    case absl::StatusCode::kUnauthenticated:
+      return 401;
     case absl::StatusCode::kPermissionDenied:
       return 403;
     case absl::StatusCode::kNotFound:
@@ -99,6 +113,8 @@ int HttpStatusOf(const absl::Status& status) {
 }
 
 int RetryAfterSeconds(const absl::Status& status) {
+  int seconds = 0;
+  if (absl::SimpleAtoi(Payload(status, kRetryAfter), &seconds)) return seconds;
   return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ? 1 : 0;
 }
 

@@ -17,12 +17,16 @@ absl::Status InvalidParam(absl::string_view param, absl::string_view message,
 // The same for an error of another kind.
 absl::Status WithParam(absl::Status status, absl::string_view param, absl::string_view code);
 
+// The same error, to be tried again after so long.
+absl::Status WithRetryAfter(absl::Status status, double seconds);
+
 std::string ParamOf(const absl::Status& status);
 std::string CodeOf(const absl::Status& status);
 
 // The HTTP status for an error. REQUIRES: !status.ok().
 int HttpStatusOf(const absl::Status& status);
-// Seconds for the Retry-After header; 0: none.
+// Whole seconds for the Retry-After header, of errors that pass: at least 1, at most an hour. 0:
+// none.
 int RetryAfterSeconds(const absl::Status& status);
 
 // OpenAI's form: {"error":{"message":...,"type":...,"param":...,"code":...}}.

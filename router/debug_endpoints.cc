@@ -82,9 +82,12 @@ json::value DescribeWorkers(const WorkerPool& pool) {
 asio::awaitable<absl::StatusOr<json::value>> ExplainPlacement(const WorkerPool& pool,
                                                               MediaLoader& loader,
                                                               const std::string& body,
+                                                              const TenantRequest& tenant,
                                                               ClientLeft client_left) {
+  absl::StatusOr<GenerationRequest> request = ParseEither(body);
+  if (request.ok()) request->cache_salt = tenant.cache_salt();
   const absl::StatusOr<BuiltChoice> choice =
-      co_await BuildFirstChoice(pool, loader, ParseEither(body), std::move(client_left));
+      co_await BuildFirstChoice(pool, loader, std::move(request), std::move(client_left));
   if (!choice.ok()) co_return choice.status();
   co_return Explain(pool, *choice);
 }

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "router/media_loader.h"
+#include "router/tenant.h"
 #include "router/worker_pool.h"
 
 namespace facet {
@@ -17,12 +18,11 @@ namespace facet {
 // GET /debug/workers.
 boost::json::value DescribeWorkers(const WorkerPool& pool);
 // POST /debug/placement: the body of a chat completion, or of a completion if it has no `messages`.
-// What its first answer would cost at each worker, and which of them would get it; nothing is
-// generated.
-boost::asio::awaitable<absl::StatusOr<boost::json::value>> ExplainPlacement(const WorkerPool& pool,
-                                                                            MediaLoader& loader,
-                                                                            const std::string& body,
-                                                                            ClientLeft client_left);
+// What its first answer would cost at each worker for this tenant, whose cached prefixes may be its
+// own, and which of them would get it; nothing is generated.
+boost::asio::awaitable<absl::StatusOr<boost::json::value>> ExplainPlacement(
+    const WorkerPool& pool, MediaLoader& loader, const std::string& body,
+    const TenantRequest& tenant, ClientLeft client_left);
 
 }  // namespace facet
 

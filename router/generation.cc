@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "router/api_error.h"
+#include "router/model_name.h"
 #include "router/prompt_builder.h"
 
 namespace facet {
@@ -33,6 +34,9 @@ const char* OutcomeOf(const absl::Status& status) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
       return "invalid";
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+      return "denied";
     case absl::StatusCode::kResourceExhausted:
       return "shed";
     case absl::StatusCode::kUnavailable:
@@ -42,6 +46,10 @@ const char* OutcomeOf(const absl::Status& status) {
     default:
       return "error";
   }
+}
+
+bool IsShed(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
 }
 
 // As an answer of no tokens would be.
@@ -65,6 +73,14 @@ absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
     CountRefused(metrics, request.endpoint, model.status());
     return model.status();
   }
+  const std::string name =
+      NameWithAdapter(**model, AdapterOfModelName(**model, request.model).value_or(""));
+  if (const absl::Status allowed = request.tenant->CheckModel(name); !allowed.ok()) {
+    CountRefused(metrics, request.endpoint, allowed);
+    return allowed;
+  }
+  request.cache_salt = request.tenant->cache_salt();
+  request.priority = static_cast<int32_t>(request.tenant->PriorityOf(request.priority));
   auto generation = std::unique_ptr<Generation>(
       new Generation(metrics, std::move(request), *std::move(model), std::move(executor)));
   generation->error_ = generation->StartChoices(pool);
@@ -75,12 +91,10 @@ absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
 void Generation::CountRefused(RouterMetrics& metrics, const char* endpoint,
                               const absl::Status& status) {
   metrics.CountRequest(endpoint, OutcomeOf(status));
-  if (absl::IsResourceExhausted(status)) {
-    const std::string code = CodeOf(status);
-    metrics.shed_requests.Add({{"reason", code.empty() ? "workers_full" : code}}).Increment();
-  } else if (absl::IsUnavailable(status)) {
-    metrics.shed_requests.Add({{"reason", "no_worker"}}).Increment();
-  }
+  if (!IsShed(status)) return;
+  std::string reason = CodeOf(status);
+  if (reason.empty()) reason = absl::IsUnavailable(status) ? "no_worker" : "workers_full";
+  metrics.shed_requests.Add({{"reason", std::move(reason)}}).Increment();
 }
 
 Generation::Generation(RouterMetrics& metrics, GenerationRequest request,
@@ -99,6 +113,7 @@ void Generation::CountEnd() {
   if (std::exchange(counted_, true)) return;
   metrics_.requests_running.Decrement();
   metrics_.request_duration_seconds.Observe(SecondsBetween(received_, Clock::now()));
+  CountTenant();
   metrics_.generated_tokens.Increment(usage().completion_tokens);
   if (!error_.ok()) {
     CountRefused(metrics_, request_.endpoint, error_);
@@ -109,8 +124,27 @@ void Generation::CountEnd() {
   }
 }
 
+// How much of a prompt was cached is known at the end of its answer; of one that was broken off,
+// what was expected counts.
+void Generation::CountTenant() {
+  const TenantMetrics& metrics = tenant().metrics();
+  (IsShed(error_) ? metrics.shed_requests : metrics.admitted_requests)->Increment();
+  const Usage used = usage();
+  double computed = 0;
+  if (done() && error_.ok()) {
+    computed = used.prompt_tokens - used.cached_prompt_tokens;
+  } else if (placed()) {
+    computed = tenant().limits_tokens() ? expected_prompt_tokens_ : used.prompt_tokens;
+  }
+  metrics.prompt_tokens->Increment(computed);
+  metrics.cached_prompt_tokens->Increment(used.cached_prompt_tokens);
+  metrics.generated_tokens->Increment(used.completion_tokens);
+  request_.tenant->SetUsedTokens(computed + used.completion_tokens);
+}
+
 absl::Status Generation::StartChoices(WorkerPool& pool) {
   ASSIGN_OR_RETURN(std::vector<BuiltChoice> built, BuildChoices(*model_, request_, DrawSeed));
+  RETURN_IF_ERROR(TakeTokens(pool, built));
   for (BuiltChoice& choice : built) {
     OutputText::Options options;
     options.parse_chat = request_.parse_chat;
@@ -122,13 +156,26 @@ absl::Status Generation::StartChoices(WorkerPool& pool) {
     relay_options.keep_stop_token = !request_.parse_chat && request_.sampling.want_logprobs;
     std::string echo = std::move(choice.echo);
     auto relay = std::make_unique<Relay>(
-        pool, std::move(choice), OutputText(model_->vocabulary, options),
+        pool, request_.tenant, std::move(choice), OutputText(model_->vocabulary, options),
         [wake = wake_] { wake->Set(); }, metrics_, relay_options);
     RETURN_IF_ERROR(relay->Start());
     choices_.push_back(Choice{std::move(relay), std::move(echo)});
   }
   metrics_.prompt_tokens.Increment(usage().prompt_tokens);
   return absl::OkStatus();
+}
+
+absl::Status Generation::TakeTokens(const WorkerPool& pool,
+                                    const std::vector<BuiltChoice>& choices) {
+  if (!tenant().limits_tokens()) return absl::OkStatus();
+  double answer_tokens = 0;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const WorkerPool::Cost cost = pool.CostOf(choices[i].request, choices[i].page_keys);
+    answer_tokens += cost.answer_tokens;
+    // The answers to one prompt compute it once.
+    if (i % request_.choices_per_prompt == 0) expected_prompt_tokens_ += cost.prompt_tokens;
+  }
+  return request_.tenant->TakeTokens(expected_prompt_tokens_ + answer_tokens);
 }
 
 boost::asio::awaitable<void> Generation::Wait(int timeout_ms) {
@@ -182,7 +229,7 @@ void Generation::Measure(Choice& choice, const RelayDelta& delta) {
   if (delta.finish_reason == v1::FINISH_REASON_UNSPECIFIED) return;
   deadline_ |= delta.finish_reason == v1::FINISH_REASON_DEADLINE;
   const v1::Ledger& ledger = choice.relay->ledger();
-  metrics_.queue_wait_seconds.Observe(ledger.queue_us() * 1e-6);
+  metrics_.queue_wait_seconds.Observe(choice.relay->queue_wait_s() + ledger.queue_us() * 1e-6);
   const std::pair<const char*, uint32_t> tiers[] = {{"device", ledger.cached_device_tokens()},
                                                     {"host", ledger.cached_host_tokens()},
                                                     {"disk", ledger.cached_disk_tokens()},
@@ -201,6 +248,10 @@ void Generation::Abandon() {
 
 bool Generation::done() const {
   return absl::c_all_of(choices_, [](const Choice& choice) { return choice.relay->done(); });
+}
+
+bool Generation::placed() const {
+  return absl::c_any_of(choices_, [](const Choice& choice) { return choice.relay->placed(); });
 }
 
 // A prompt counts once, however many answers it has.

@@ -14,6 +14,7 @@
 #include "router/relay.h"
 #include "router/request.h"
 #include "router/served_model.h"
+#include "router/tenant.h"
 #include "router/wake.h"
 #include "router/worker_pool.h"
 
@@ -30,8 +31,9 @@ struct Usage {
 // them. Both HTTP and gRPC use it. Belongs to one strand.
 class Generation {
  public:
-  // Builds the prompts and places all answers. UNAVAILABLE, RESOURCE_EXHAUSTED, NOT_FOUND or
-  // InvalidParam; the request is counted in any case. `pool` and `metrics` must outlive it.
+  // Builds the prompts and places all answers, or puts them in the pool's line. UNAVAILABLE,
+  // RESOURCE_EXHAUSTED, NOT_FOUND, PERMISSION_DENIED or InvalidParam; the request is counted in any
+  // case. `pool` and `metrics` must outlive it. REQUIRES: `request` has a tenant.
   static absl::StatusOr<std::unique_ptr<Generation>> Start(WorkerPool& pool, RouterMetrics& metrics,
                                                            GenerationRequest request,
                                                            boost::asio::any_io_executor executor);
@@ -55,6 +57,8 @@ class Generation {
 
   bool abandoned() const { return abandoned_; }
   bool done() const;
+  // A worker has one of its answers, now or before.
+  bool placed() const;
   int choice_count() const { return static_cast<int>(choices_.size()); }
   const v1::GenerateRequest& sent(int choice) const { return choices_[choice].relay->request(); }
   const std::string& echo(int choice) const { return choices_[choice].echo; }
@@ -66,6 +70,7 @@ class Generation {
   const std::string& placement() const { return choices_[0].relay->why(); }
   Usage usage() const;
   const GenerationRequest& request() const { return request_; }
+  const TenantRequest& tenant() const { return *request_.tenant; }
   const ServedModel& model() const { return *model_; }
   // What answers say that they are of: the model, and the adapter if there is one.
   const std::string& model_name() const {
@@ -86,9 +91,12 @@ class Generation {
   Generation(RouterMetrics& metrics, GenerationRequest request,
              std::shared_ptr<const ServedModel> model, boost::asio::any_io_executor executor);
   absl::Status StartChoices(WorkerPool& pool);
+  // From its tenant, as far as that bounds them.
+  absl::Status TakeTokens(const WorkerPool& pool, const std::vector<BuiltChoice>& choices);
   void Measure(Choice& choice, const RelayDelta& delta);
   // Once, as soon as the end is known: before the client can hear of it.
   void CountEnd();
+  void CountTenant();
 
   RouterMetrics& metrics_;
   const GenerationRequest request_;
@@ -96,6 +104,7 @@ class Generation {
   const std::shared_ptr<Wake> wake_;                // Shared with the mailboxes.
   const Clock::time_point received_ = Clock::now();
   std::vector<Choice> choices_;
+  double expected_prompt_tokens_ = 0;  // That are computed; 0 if nobody wants to know.
   bool first_token_seen_ = false;
   bool abandoned_ = false;
   bool deadline_ = false;

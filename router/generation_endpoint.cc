@@ -24,12 +24,17 @@ void LogFailure(const std::string& request_id, const absl::Status& status) {
 
 }  // namespace
 
-HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_body) {
+HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_body,
+                           const TenantRequest* tenant) {
   HttpResponse response;
   response.status = HttpStatusOf(status);
   response.body = error_body(status);
   if (const int seconds = RetryAfterSeconds(status); seconds > 0) {
     response.headers.emplace_back("Retry-After", absl::StrCat(seconds));
+  }
+  if (absl::IsUnauthenticated(status)) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  if (tenant != nullptr) {
+    for (auto& header : tenant->RateLimitHeaders()) response.headers.push_back(std::move(header));
   }
   return response;
 }
@@ -41,6 +46,7 @@ ClientLeft WatchClient(ResponseWriter& writer) {
 }
 
 asio::awaitable<void> GenerationEndpoint::Answer(const HttpRequest& request,
+                                                 std::shared_ptr<TenantRequest> tenant,
                                                  absl::StatusOr<ApiCall> call, const char* endpoint,
                                                  ErrorBodyFunction error_body,
                                                  ResponseWriter& writer) const {
@@ -52,14 +58,15 @@ asio::awaitable<void> GenerationEndpoint::Answer(const HttpRequest& request,
   }
   if (!call.ok()) {
     Generation::CountRefused(metrics, endpoint, call.status());
-    co_return co_await writer.Send(ErrorResponse(call.status(), error_body));
+    co_return co_await writer.Send(ErrorResponse(call.status(), error_body, tenant.get()));
   }
   call->request.request_id = request.request_id;
+  call->request.tenant = tenant;
   absl::StatusOr<std::unique_ptr<Generation>> generation =
       Generation::Start(pool, metrics, std::move(call->request), writer.executor());
   if (!generation.ok()) {
     co_return co_await writer.Send(
-        ErrorResponse(call->names.Rename(generation.status()), error_body));
+        ErrorResponse(call->names.Rename(generation.status()), error_body, tenant.get()));
   }
   writer.OnDisconnect([&generation = **generation] { generation.Abandon(); });
   if (writer.disconnected()) (*generation)->Abandon();
@@ -73,12 +80,17 @@ asio::awaitable<void> GenerationEndpoint::Answer(const HttpRequest& request,
 }
 
 HttpHeaders GenerationEndpoint::HeadersOf(const Generation& generation) const {
-  if (!placement_headers) return {};
-  return {{"x-facet-worker", generation.worker()}, {"x-facet-placement", generation.placement()}};
+  HttpHeaders headers = generation.tenant().RateLimitHeaders();
+  // Of several answers the first may be in the line still.
+  if (placement_headers && !generation.worker().empty()) {
+    headers.emplace_back("x-facet-worker", generation.worker());
+    headers.emplace_back("x-facet-placement", generation.placement());
+  }
+  return headers;
 }
 
 // Until the first event the status line is not sent, so an error that comes before it is still a
-// proper one.
+// proper one; for that, no comment is sent while a request waits in the line.
 asio::awaitable<void> GenerationEndpoint::Stream(Generation& generation, AnswerForm& form,
                                                  ErrorBodyFunction error_body,
                                                  ResponseWriter& writer) const {
@@ -91,13 +103,14 @@ asio::awaitable<void> GenerationEndpoint::Stream(Generation& generation, AnswerF
     if (!deltas.ok()) {
       LogFailure(generation.request().request_id, deltas.status());
       if (!writer.started()) {
-        co_return co_await writer.Send(ErrorResponse(deltas.status(), error_body));
+        co_return co_await writer.Send(
+            ErrorResponse(deltas.status(), error_body, &generation.tenant()));
       }
       events = form.ErrorEvents(deltas.status());
     } else {
       events = form.Events(*deltas);
       if (generation.done()) events += form.LastEvents();
-      if (events.empty() && Clock::now() - last_written >= keep_alive) {
+      if (events.empty() && generation.placed() && Clock::now() - last_written >= keep_alive) {
         events = std::string(kKeepAlive);
       }
     }
@@ -118,7 +131,8 @@ asio::awaitable<void> GenerationEndpoint::Whole(Generation& generation, AnswerFo
     auto deltas = generation.Take();
     if (!deltas.ok()) {
       LogFailure(generation.request().request_id, deltas.status());
-      co_return co_await writer.Send(ErrorResponse(deltas.status(), error_body));
+      co_return co_await writer.Send(
+          ErrorResponse(deltas.status(), error_body, &generation.tenant()));
     }
     form.Collect(*std::move(deltas));
     if (generation.done()) {

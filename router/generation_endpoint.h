@@ -2,6 +2,7 @@
 #define FACET_ROUTER_GENERATION_ENDPOINT_H_
 
 #include <boost/asio/awaitable.hpp>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -10,6 +11,7 @@
 #include "router/http_server.h"
 #include "router/media_loader.h"
 #include "router/metrics.h"
+#include "router/tenant.h"
 #include "router/worker_pool.h"
 
 namespace facet {
@@ -20,7 +22,9 @@ using ErrorBodyFunction = std::string (*)(const absl::Status& status);
 // Is set when the client leaves, until writer.OnDisconnect is called again.
 ClientLeft WatchClient(ResponseWriter& writer);
 
-HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_body);
+// With `tenant`, if it is not null, its limits are in the headers.
+HttpResponse ErrorResponse(const absl::Status& status, ErrorBodyFunction error_body,
+                           const TenantRequest* tenant = nullptr);
 
 // Runs requests of all endpoints that generate: starts the generation, writes what comes of it as
 // events or as one answer, cancels when the client leaves. A plain value; each call stays on its
@@ -33,9 +37,10 @@ struct GenerationEndpoint {
   int keep_alive_ms = 10'000;
   bool placement_headers = true;
 
-  boost::asio::awaitable<void> Answer(const HttpRequest& request, absl::StatusOr<ApiCall> call,
-                                      const char* endpoint, ErrorBodyFunction error_body,
-                                      ResponseWriter& writer) const;
+  boost::asio::awaitable<void> Answer(const HttpRequest& request,
+                                      std::shared_ptr<TenantRequest> tenant,
+                                      absl::StatusOr<ApiCall> call, const char* endpoint,
+                                      ErrorBodyFunction error_body, ResponseWriter& writer) const;
 
  private:
   HttpHeaders HeadersOf(const Generation& generation) const;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "router/api_error.h"
+#include "router/bearer.h"
 #include "router/generation.h"
 #include "router/json_fields.h"
 #include "router/openai_request.h"
@@ -108,6 +109,18 @@ absl::StatusOr<GenerationRequest> ReadRequest(const v1::GenerateTextRequest& mes
   return request;
 }
 
+// Of the metadata `authorization` ("Bearer KEY") or `x-api-key`.
+absl::string_view ApiKey(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto value_of = [&](const char* name) {
+    const auto found = metadata.find(name);
+    return found == metadata.end() ? absl::string_view()
+                                   : absl::string_view(found->second.data(), found->second.size());
+  };
+  absl::string_view key = value_of("authorization");
+  return ConsumeBearer(key) ? key : value_of("x-api-key");
+}
+
 v1::GenerateTextReply ToReply(const RelayDelta& delta, const Generation& generation) {
   v1::GenerateTextReply reply;
   reply.set_content(delta.text.content);
@@ -135,10 +148,12 @@ v1::GenerateTextReply ToReply(const RelayDelta& delta, const Generation& generat
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply>,
                            public std::enable_shared_from_this<GenerateCall> {
  public:
-  GenerateCall(asio::io_context& context, WorkerPool& pool, MediaLoader& loader,
-               RouterMetrics& metrics, grpc::CallbackServerContext* server_context)
+  GenerateCall(asio::io_context& context, WorkerPool& pool, const Tenants& tenants,
+               MediaLoader& loader, RouterMetrics& metrics,
+               grpc::CallbackServerContext* server_context)
       : strand_(asio::make_strand(context)),
         pool_(pool),
+        tenants_(tenants),
         loader_(loader),
         metrics_(metrics),
         server_context_(server_context) {}
@@ -178,7 +193,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
   }
 
   asio::awaitable<absl::Status> Generate(const v1::GenerateTextRequest& message) {
-    absl::StatusOr<GenerationRequest> request = ReadRequest(message);
+    absl::StatusOr<GenerationRequest> request = Admit(message);
     if (request.ok()) {
       const absl::Status loaded = co_await loader_.Load(*request, pool_.model(), cancelled_);
       if (!loaded.ok()) request = loaded;
@@ -210,6 +225,14 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
     co_return finished ? absl::OkStatus() : absl::CancelledError("The client left.");
   }
 
+  absl::StatusOr<GenerationRequest> Admit(const v1::GenerateTextRequest& message) {
+    ASSIGN_OR_RETURN(std::shared_ptr<Tenant> owner, tenants_.Find(ApiKey(*server_context_)));
+    ASSIGN_OR_RETURN(std::shared_ptr<TenantRequest> tenant, TenantRequest::Begin(std::move(owner)));
+    ASSIGN_OR_RETURN(GenerationRequest request, ReadRequest(message));
+    request.tenant = std::move(tenant);
+    return request;
+  }
+
   grpc::Status ToGrpc(const absl::Status& status) {
     if (const int seconds = RetryAfterSeconds(status); seconds > 0) {
       server_context_->AddTrailingMetadata("retry-after-s", absl::StrCat(seconds));
@@ -220,6 +243,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
 
   Strand strand_;
   WorkerPool& pool_;
+  const Tenants& tenants_;
   MediaLoader& loader_;
   RouterMetrics& metrics_;
   grpc::CallbackServerContext* const server_context_;  // gRPC's; until Finish.
@@ -235,7 +259,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateTextReply
 
 grpc::ServerWriteReactor<v1::GenerateTextReply>* GrpcService::Generate(
     grpc::CallbackServerContext* server_context, const v1::GenerateTextRequest* request) {
-  auto call = std::make_shared<GenerateCall>(context_, pool_, loader_, metrics_, server_context);
+  auto call =
+      std::make_shared<GenerateCall>(context_, pool_, tenants_, loader_, metrics_, server_context);
   // The request is gRPC's and may be gone before the coroutine runs.
   call->Begin(*request);
   return call.get();

@@ -6,6 +6,7 @@
 #include "proto/inference.grpc.pb.h"
 #include "router/media_loader.h"
 #include "router/metrics.h"
+#include "router/tenants.h"
 #include "router/worker_pool.h"
 
 namespace facet {
@@ -15,9 +16,9 @@ namespace facet {
 class GrpcService final : public v1::Inference::CallbackService {
  public:
   // All must outlive it; `context` must run until the server is shut down.
-  GrpcService(boost::asio::io_context& context, WorkerPool& pool, MediaLoader& loader,
-              RouterMetrics& metrics)
-      : context_(context), pool_(pool), loader_(loader), metrics_(metrics) {}
+  GrpcService(boost::asio::io_context& context, WorkerPool& pool, const Tenants& tenants,
+              MediaLoader& loader, RouterMetrics& metrics)
+      : context_(context), pool_(pool), tenants_(tenants), loader_(loader), metrics_(metrics) {}
 
   grpc::ServerWriteReactor<v1::GenerateTextReply>* Generate(
       grpc::CallbackServerContext* server_context, const v1::GenerateTextRequest* request) override;
@@ -25,6 +26,7 @@ class GrpcService final : public v1::Inference::CallbackService {
  private:
   boost::asio::io_context& context_;
   WorkerPool& pool_;
+  const Tenants& tenants_;
   MediaLoader& loader_;
   RouterMetrics& metrics_;
 };

@@ -112,6 +112,15 @@ absl::StatusOr<json::value> DeleteResponse(ResponseStore& store, const std::stri
   return json::object{{"id", JsonText(id)}, {"object", "response"}, {"deleted", true}};
 }
 
+// Those for whom it is all one whose the request is.
+template <auto kBuild>
+asio::awaitable<absl::StatusOr<json::value>> BuildFor(const WorkerPool& pool, MediaLoader& loader,
+                                                      const std::string& body,
+                                                      const TenantRequest& tenant,
+                                                      ClientLeft client_left) {
+  return kBuild(pool, loader, body, std::move(client_left));
+}
+
 // What stands for the {placeholder} of `pattern` in a path that fits it; "" if it has none. A
 // model's name may hold slashes.
 std::optional<std::string> MatchPath(absl::string_view pattern, absl::string_view path) {
@@ -139,6 +148,7 @@ struct HttpApi::Route {
   using Build = asio::awaitable<absl::StatusOr<json::value>> (*)(const WorkerPool& pool,
                                                                  MediaLoader& loader,
                                                                  const std::string& body,
+                                                                 const TenantRequest& tenant,
                                                                  ClientLeft client_left);
   // Answers with a sentence.
   using Change = asio::awaitable<absl::StatusOr<std::string>> (*)(const HttpApi& api,
@@ -152,6 +162,10 @@ struct HttpApi::Route {
   Change change = nullptr;
   HttpResponse (*text)(const HttpApi& api) = nullptr;
   ErrorBodyFunction error_body = &ErrorBody;
+  bool open = false;  // Asks for no API key: probes, Prometheus, the API's description.
+
+  // Costs the router, or workers, so much that it counts against its tenant's limits.
+  bool counts() const { return parse != nullptr || build != nullptr; }
 };
 
 const HttpApi::Route HttpApi::kRoutes[] = {
@@ -201,7 +215,7 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .error_body = &MessagesErrorBody},
     {.method = "POST",
      .path = "/v1/messages/count_tokens",
-     .build = &CountTokens,
+     .build = &BuildFor<&CountTokens>,
      .error_body = &MessagesErrorBody},
     {.method = "GET",
      .path = "/v1/models",
@@ -219,7 +233,7 @@ const HttpApi::Route HttpApi::kRoutes[] = {
      .path = "/v1/unload_lora_adapter",
      .change = [](const HttpApi& api,
                   const std::string& body) { return api.adapters_.Unload(body); }},
-    {.method = "POST", .path = "/tokenize", .build = &Tokenize},
+    {.method = "POST", .path = "/tokenize", .build = &BuildFor<&Tokenize>},
     {.method = "POST",
      .path = "/detokenize",
      .answer = [](HttpApi& api, const HttpRequest& request,
@@ -234,27 +248,35 @@ const HttpApi::Route HttpApi::kRoutes[] = {
          -> absl::StatusOr<json::value> { return DescribeWorkers(api.pool_); }},
     {.method = "POST", .path = "/debug/placement", .build = &ExplainPlacement},
     {.method = "GET",
+     .path = "/debug/queue",
+     .answer = [](HttpApi& api, const HttpRequest&, const std::string&)
+         -> absl::StatusOr<json::value> { return api.pool_.line().Describe(); }},
+    {.method = "GET",
      .path = "/health",
      .answer = [](HttpApi&, const HttpRequest&, const std::string&) -> absl::StatusOr<json::value> {
        return json::object{{"status", "ok"}};
-     }},
+     },
+     .open = true},
     {.method = "GET",
      .path = "/readiness",
      .answer = [](HttpApi& api, const HttpRequest&,
                   const std::string&) -> absl::StatusOr<json::value> {
        if (!api.pool_.ready()) return NotReady();
        return json::object{{"status", "ready"}};
-     }},
+     },
+     .open = true},
     {.method = "GET",
      .path = "/metrics",
      .text =
          [](const HttpApi& api) {
            return HttpResponse{.content_type = kMetricsContentType,
                                .body = api.metrics_.registry.Text()};
-         }},
+         },
+     .open = true},
     {.method = "GET",
      .path = "/openapi.json",
-     .text = [](const HttpApi&) { return HttpResponse{.body = std::string(OpenApiDocument())}; }},
+     .text = [](const HttpApi&) { return HttpResponse{.body = std::string(OpenApiDocument())}; },
+     .open = true},
 };
 
 std::vector<std::pair<std::string, std::string>> HttpApi::Routes() {
@@ -270,6 +292,14 @@ void HttpApi::LogUnknownFields(const HttpRequest& request) {
   }
 }
 
+absl::StatusOr<std::shared_ptr<TenantRequest>> HttpApi::Admit(const Route& route,
+                                                              const HttpRequest& request) {
+  if (route.open) return nullptr;
+  ASSIGN_OR_RETURN(std::shared_ptr<Tenant> tenant, tenants_.Find(request.api_key));
+  if (!route.counts()) return nullptr;
+  return TenantRequest::Begin(std::move(tenant));
+}
+
 asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter& writer) {
   std::vector<absl::string_view> methods;
   for (const Route& route : kRoutes) {
@@ -277,9 +307,18 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
     if (!rest.has_value()) continue;
     methods.push_back(route.method);
     if (route.method != request.method) continue;
+    // Before the body is looked at: what is refused is to cost little.
+    absl::StatusOr<std::shared_ptr<TenantRequest>> tenant = Admit(route, request);
+    if (!tenant.ok()) {
+      if (route.endpoint != nullptr) {
+        Generation::CountRefused(metrics_, route.endpoint, tenant.status());
+      }
+      co_return co_await writer.Send(ErrorResponse(tenant.status(), route.error_body));
+    }
     LogUnknownFields(request);
     if (route.parse != nullptr) {
-      co_return co_await generate_.Answer(request, route.parse(request, responses_), route.endpoint,
+      co_return co_await generate_.Answer(request, *std::move(tenant),
+                                          route.parse(request, responses_), route.endpoint,
                                           route.error_body, writer);
     }
     if (route.text != nullptr) co_return co_await writer.Send(route.text(*this));
@@ -293,7 +332,7 @@ asio::awaitable<void> HttpApi::Handle(const HttpRequest& request, ResponseWriter
     }
     absl::StatusOr<json::value> answer = json::value();
     if (route.build != nullptr) {
-      answer = co_await route.build(pool_, loader_, request.body, WatchClient(writer));
+      answer = co_await route.build(pool_, loader_, request.body, **tenant, WatchClient(writer));
     } else {
       answer = route.answer(*this, request, *rest);
     }

@@ -2,6 +2,7 @@
 #define FACET_ROUTER_HTTP_API_H_
 
 #include <boost/asio/awaitable.hpp>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "router/metrics.h"
 #include "router/openapi.h"
 #include "router/response_store.h"
+#include "router/tenants.h"
 #include "router/worker_pool.h"
 
 namespace facet {
@@ -35,9 +37,10 @@ struct HttpApiOptions {
 class HttpApi {
  public:
   // What is given by reference must outlive it.
-  HttpApi(WorkerPool& pool, MediaLoader& loader, RouterMetrics& metrics, AdapterKeeper& keeper,
-          const HttpApiOptions& options)
+  HttpApi(WorkerPool& pool, const Tenants& tenants, MediaLoader& loader, RouterMetrics& metrics,
+          AdapterKeeper& keeper, const HttpApiOptions& options)
       : pool_(pool),
+        tenants_(tenants),
         loader_(loader),
         metrics_(metrics),
         responses_(options.responses),
@@ -52,11 +55,16 @@ class HttpApi {
 
  private:
   struct Route;
+  // Whose the request is; null for routes that are open to all. UNAUTHENTICATED, or
+  // RESOURCE_EXHAUSTED as TenantRequest::Begin.
+  absl::StatusOr<std::shared_ptr<TenantRequest>> Admit(const Route& route,
+                                                       const HttpRequest& request);
   // At log level debug: what in the body has no effect.
   void LogUnknownFields(const HttpRequest& request);
   static const Route kRoutes[];
 
   WorkerPool& pool_;
+  const Tenants& tenants_;
   MediaLoader& loader_;
   RouterMetrics& metrics_;
   ResponseStore responses_;

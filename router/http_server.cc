@@ -29,6 +29,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "router/bearer.h"
 
 namespace facet {
 namespace {
@@ -280,6 +281,9 @@ void Connection::ReadRequestLine(const Parser& parser) {
   request_.content_type = std::string(View(message[http::field::content_type]));
   const absl::string_view id = View(message["x-request-id"]);
   request_.request_id = IsUsableRequestId(id) ? std::string(id) : NewRequestId();
+  absl::string_view key = View(message[http::field::authorization]);
+  if (!ConsumeBearer(key)) key = View(message["x-api-key"]);
+  request_.api_key = std::string(key);
   const absl::string_view origin = View(message[http::field::origin]);
   if (!origin.empty() &&
       absl::c_any_of(server_.options().allowed_origins, [&](const std::string& allowed) {
@@ -300,7 +304,7 @@ bool Connection::AnswerPreflight(const Parser& parser, HttpResponse* response) c
   response->content_type.clear();
   response->headers = {{"Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS"},
                        {"Access-Control-Allow-Headers",
-                        "Authorization, Content-Type, X-Request-Id, "
+                        "Authorization, Content-Type, X-Api-Key, X-Request-Id, "
                         "OpenAI-Organization, OpenAI-Project"},
                        {"Access-Control-Max-Age", "86400"}};
   return true;
@@ -357,7 +361,10 @@ std::string Connection::CommonHeader(int status) const {
   if (!origin_.empty()) {
     absl::StrAppend(&header, "Access-Control-Allow-Origin: ", origin_,
                     "\r\nAccess-Control-Expose-Headers: x-request-id, retry-after, "
-                    "x-facet-worker, x-facet-placement\r\n");
+                    "x-facet-worker, x-facet-placement, x-ratelimit-limit-requests, "
+                    "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+                    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+                    "x-ratelimit-reset-tokens\r\n");
   }
   return header;
 }

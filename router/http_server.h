@@ -50,6 +50,8 @@ struct HttpRequest {
   std::string content_type;  // Of the body; may be empty.
   std::string body;
   std::string request_id;  // The client's x-request-id, or a new one.
+  // Of `Authorization: Bearer KEY`, else of `x-api-key: KEY`; may be empty.
+  std::string api_key;
 };
 
 // Names and values.

@@ -27,7 +27,15 @@ ABSL_FLAG(int, body_timeout_ms, 60'000, "For a request's body to arrive.");
 ABSL_FLAG(int, write_timeout_ms, 30'000, "For a client to take what was written to it.");
 ABSL_FLAG(int, keep_alive_ms, 10'000, "Silence in a stream before a comment is sent.");
 ABSL_FLAG(int, worker_wait_ms, 15'000,
-          "How long an answer that lost its worker waits for one that can go on.");
+          "How long a request waits while no worker is ready, new or begun.");
+ABSL_FLAG(std::string, tenants, "",
+          "JSON file of who may use the router, and how much of it; read again when it changes. "
+          "Empty: all may, without an API key.");
+ABSL_FLAG(int, queue_answers_max, 4096,
+          "Answers that wait while workers are full. Beyond them, who has most in the queue is "
+          "refused with 503.");
+ABSL_FLAG(uint64_t, queue_bytes_max, 512 << 20, "Bytes of them together.");
+ABSL_FLAG(int, queue_wait_ms, 600'000, "How long a request without a deadline may wait there.");
 ABSL_FLAG(bool, resume_across_classes, true,
           "Whether an answer goes on at a worker of another numerics class, perhaps with other "
           "tokens, if none of its own class is left.");
@@ -93,6 +101,10 @@ facet::RouterOptions OptionsFromFlags() {
   options.http.write_timeout_ms = absl::GetFlag(FLAGS_write_timeout_ms);
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
   options.failover.worker_wait_ms = absl::GetFlag(FLAGS_worker_wait_ms);
+  options.tenants.file = absl::GetFlag(FLAGS_tenants);
+  options.queue.answers_max = absl::GetFlag(FLAGS_queue_answers_max);
+  options.queue.bytes_max = absl::GetFlag(FLAGS_queue_bytes_max);
+  options.queue_wait_ms = absl::GetFlag(FLAGS_queue_wait_ms);
   options.failover.may_change_class = absl::GetFlag(FLAGS_resume_across_classes);
   options.index_pages_max = absl::GetFlag(FLAGS_index_pages_max);
   options.api.placement_headers = absl::GetFlag(FLAGS_placement_headers);

@@ -1,11 +1,25 @@
 #ifndef FACET_ROUTER_METRICS_H_
 #define FACET_ROUTER_METRICS_H_
 
+#include <set>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "ops/metrics/metrics.h"
 
 namespace facet {
+
+// What is counted of one tenant. Of a copy's members each is the registry's.
+struct TenantMetrics {
+  prometheus::Counter* admitted_requests;
+  prometheus::Counter* shed_requests;
+  prometheus::Counter* prompt_tokens;  // That had to be computed.
+  prometheus::Counter* cached_prompt_tokens;
+  prometheus::Counter* generated_tokens;
+  prometheus::Gauge* requests_waiting;
+  prometheus::Histogram* admission_wait_seconds;  // Of those that waited.
+};
 
 // What the router counts. Safe to use from any thread; must outlive all that it is given to.
 struct RouterMetrics {
@@ -16,7 +30,7 @@ struct RouterMetrics {
   MetricRegistry registry{"router"};
 
   // {endpoint: chat|completions|responses|messages|transcriptions|grpc,
-  //  outcome: finished|cancelled|deadline|invalid|shed|unavailable|error}
+  //  outcome: finished|cancelled|deadline|invalid|denied|shed|unavailable|error}
   prometheus::Family<prometheus::Counter>& requests;
   prometheus::Gauge& requests_running;
   prometheus::Histogram& time_to_first_token_seconds;
@@ -38,9 +52,22 @@ struct RouterMetrics {
   // {reason: worker_lost|worker_full|worker_stopping, exact: true|false}
   prometheus::Family<prometheus::Counter>& failovers;
 
+  // Of the tenant's name as label `tenant`; "other" for all that come after the first hundred
+  // names, so that the number of series is bounded.
+  TenantMetrics OfTenant(const std::string& name);
+
   void CountRequest(const char* endpoint, const char* outcome) {
     requests.Add({{"endpoint", endpoint}, {"outcome", outcome}}).Increment();
   }
+
+ private:
+  // {tenant}, and more where it says so.
+  prometheus::Family<prometheus::Counter>& tenant_requests_;  // outcome: admitted|shed
+  prometheus::Family<prometheus::Counter>& tenant_tokens_;    // kind: computed|cached|generated
+  prometheus::Family<prometheus::Gauge>& requests_waiting_;
+  prometheus::Family<prometheus::Histogram>& admission_wait_seconds_;
+  absl::Mutex mutex_;
+  std::set<std::string> tenant_names_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace facet

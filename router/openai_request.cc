@@ -26,6 +26,7 @@ constexpr int kToolsMax = 128;
 constexpr int kChoicesMax = 128;
 constexpr int kLogitBiasMax = 4096;
 constexpr int64_t kIntegerMax = std::numeric_limits<int32_t>::max();
+constexpr int64_t kPriorityMax = 1'000'000;
 // Of /v1/completions, as OpenAI has it.
 constexpr uint32_t kCompletionTokensDefault = 16;
 
@@ -125,7 +126,9 @@ absl::Status ParseCommon(const JsonFields& fields, GenerationRequest& request) {
   RETURN_IF_ERROR(ParseStreamOptions(fields, request));
   RETURN_IF_ERROR(ParseStructuredOutput(fields, request.structure));
   RETURN_IF_ERROR(fields.Bool("ignore_eos", &request.ignore_eos));
-  std::optional<int64_t> choices, tokens_max;
+  std::optional<int64_t> choices, tokens_max, priority;
+  RETURN_IF_ERROR(fields.Integer("priority", -kPriorityMax, kPriorityMax, &priority));
+  request.priority = static_cast<int32_t>(priority.value_or(0));
   RETURN_IF_ERROR(fields.Integer("n", 1, kChoicesMax, &choices));
   RETURN_IF_ERROR(fields.Integer("max_tokens", request.echo ? 0 : 1, kIntegerMax, &tokens_max));
   // A worker gives one token at least; with none wanted it is not shown.

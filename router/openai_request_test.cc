@@ -65,6 +65,8 @@ TEST(OpenAiRequestTest, BadChatFieldsAreNamed) {
       {R"("top_logprobs":3)", "top_logprobs"},
       {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
       {R"("ignore_eos":1)", "ignore_eos"},
+      {R"("priority":0.5)", "priority"},
+      {R"("priority":1000001)", "priority"},
       {R"("model":5)", "model"},
       {R"("response_format":{"type":"xml"})", "response_format.type"},
       {R"("response_format":{"type":"json_schema"})", "response_format.json_schema"},
@@ -160,7 +162,7 @@ TEST(OpenAiRequestTest, ReadsAllFields) {
          "max_tokens":5,"max_completion_tokens":7,"presence_penalty":1,"frequency_penalty":-1,
          "repetition_penalty":1.5,"logit_bias":{"3":-100},"stop":["a","b"],"stream":true,
          "stream_options":{"include_usage":true},"logprobs":true,"top_logprobs":2,
-         "ignore_eos":true,"user":null,"tools":null,"frobnicate":{"x":1})");
+         "ignore_eos":true,"priority":-3,"user":null,"tools":null,"frobnicate":{"x":1})");
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->model, "m");
   EXPECT_EQ(request->sampling.temperature, 0.0f);
@@ -173,6 +175,7 @@ TEST(OpenAiRequestTest, ReadsAllFields) {
   EXPECT_EQ(request->tokens_max, 7u);
   EXPECT_THAT(request->stop, ElementsAre("a", "b"));
   EXPECT_TRUE(request->stream && request->include_usage && request->ignore_eos);
+  EXPECT_EQ(request->priority, -3);
   EXPECT_FALSE(request->parse_tool_calls);
 }
 

@@ -1,6 +1,7 @@
 #include "router/placement.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "absl/status/status.h"
@@ -8,6 +9,15 @@
 
 namespace facet {
 namespace {
+
+// One step's worth of what waits at a worker: a share of the rows that run, so that one is there
+// when another ends, and so many tokens of prompts as a slow worker computes in a step, or a fast
+// one until its next report (each 20 ms at most) has come twice over.
+constexpr uint32_t kRunningShareThatWaits = 4;
+constexpr double kStepTokens = 512;
+constexpr double kStepS = 0.1;
+// Before it is known how fast it is.
+constexpr double kUnknownStepTokens = 2048;
 
 // Where no worker has measured anything yet.
 constexpr double kUsualPrefillTokensPerS = 1000;
@@ -137,6 +147,30 @@ absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
 }
 
 }  // namespace
+
+Room RoomAt(const WorkerSnapshot& worker) {
+  const double tokens_per_s = worker.prefill_tokens_per_s;
+  const double step_tokens =
+      tokens_per_s > 0 ? std::max(kStepTokens, tokens_per_s * kStepS) : kUnknownStepTokens;
+  // What may be in the report already is not counted beside it: a worker that says nothing new
+  // would keep what waits here from it for ever.
+  const uint64_t tokens =
+      worker.prefill_tokens_waiting +
+      std::min(worker.prefill_tokens_after_report, worker.prefill_tokens_in_flight);
+  const uint32_t unreported = std::min(worker.started_after_report, worker.in_flight);
+  const uint32_t requests =
+      std::max(worker.running + worker.waiting + unreported, worker.in_flight);
+  Room room;
+  room.prompt_tokens = static_cast<int64_t>(step_tokens) - static_cast<int64_t>(tokens);
+  int64_t requests_max = worker.capacity == 0 ? std::numeric_limits<int32_t>::max()
+                                              : static_cast<int64_t>(worker.capacity);
+  if (worker.running_max > 0) {
+    const int64_t waiting = std::max(1u, worker.running_max / kRunningShareThatWaits);
+    requests_max = std::min(requests_max, worker.running_max + waiting);
+  }
+  room.requests = requests_max - static_cast<int64_t>(requests);
+  return room;
+}
 
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate) {
   std::string pull;

@@ -20,6 +20,7 @@ struct WorkerSnapshot {
   bool excluded = false;        // Already tried for this request, or lacks its adapter.
   uint64_t numerics_class = 0;  // Workers of one class give equal results bit for bit; 0: none.
   uint32_t capacity = 0;        // Running and waiting that it takes at most; 0: unknown.
+  uint32_t running_max = 0;     // Of these, those that run; 0: unknown.
 
   // Of all routers, as the worker reported last.
   uint32_t running = 0;
@@ -29,6 +30,9 @@ struct WorkerSnapshot {
   // tokens: those whose answer has not begun).
   uint32_t started_since_report = 0, in_flight = 0;
   uint64_t prefill_tokens_since_report = 0, prefill_tokens_in_flight = 0;
+  // Of those since the report, what it surely lacks: sent after it came.
+  uint32_t started_after_report = 0;
+  uint64_t prefill_tokens_after_report = 0;
 
   // What the worker measured; 0: not yet.
   double prefill_tokens_per_s = 0;
@@ -76,6 +80,16 @@ struct Placement {
   PlacementEstimate estimate;
   bool exact = true;  // Of the wished class, or none was wished.
 };
+
+// What a worker can take on at most: as much as keeps it busy until it has said what became of it.
+// All else waits at the router, where who goes next is still open.
+struct Room {
+  int64_t requests = 0;
+  int64_t prompt_tokens = 0;
+  bool any() const { return requests > 0 && prompt_tokens > 0; }
+};
+// Negative if it has more than that.
+Room RoomAt(const WorkerSnapshot& worker);
 
 // For headers, logs and the debug endpoint.
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate);

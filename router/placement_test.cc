@@ -257,6 +257,39 @@ TEST(PlacementTest, SaysWhyThereIsNone) {
   EXPECT_THAT(Place({}).status(), StatusIs(absl::StatusCode::kUnavailable, _));
 }
 
+// Given a worker of eight rows, expect room for two more than run; given a prompt that waits there,
+// expect none beyond what it computes until it has told of it; given no news of its limits, expect
+// no bound.
+TEST(PlacementTest, RoomIsOneStepsWorth) {
+  WorkerSnapshot worker = Ready(8);
+  worker.running_max = 8;
+  worker.capacity = 100;
+  EXPECT_EQ(RoomAt(worker).requests, 2);
+  EXPECT_EQ(RoomAt(worker).prompt_tokens, 2048);
+  worker.in_flight = 20;
+  EXPECT_EQ(RoomAt(worker).requests, -10);
+  EXPECT_FALSE(RoomAt(worker).any());
+  worker.in_flight = 8;
+  worker.capacity = 9;
+  EXPECT_EQ(RoomAt(worker).requests, 1);
+  worker.prefill_tokens_waiting = 600;
+  EXPECT_TRUE(RoomAt(worker).any());
+  worker.prefill_tokens_per_s = 100;
+  EXPECT_EQ(RoomAt(worker).prompt_tokens, 512 - 600);
+  EXPECT_FALSE(RoomAt(worker).any());
+  worker.prefill_tokens_per_s = 20'000;
+  EXPECT_EQ(RoomAt(worker).prompt_tokens, 2000 - 600);
+  EXPECT_TRUE(RoomAt(Ready(1'000'000)).any());
+  // What a report may have is counted once, what it lacks is counted too.
+  WorkerSnapshot told = Ready(1);
+  told.running_max = 1;
+  told.in_flight = told.started_since_report = 1;
+  EXPECT_EQ(RoomAt(told).requests, 1);
+  told.in_flight = told.started_since_report = 2;
+  told.started_after_report = 1;
+  EXPECT_EQ(RoomAt(told).requests, 0);
+}
+
 // Given a placement, expect that it says in numbers why.
 TEST(PlacementTest, ExplainsItself) {
   const std::vector<WorkerSnapshot> workers = {Measured(3, 128)};

@@ -190,6 +190,8 @@ absl::StatusOr<std::vector<BuiltChoice>> BuildChoices(const ServedModel& model,
     choice.request.set_adapter_digest(request.adapter_digest);
     choice.request.set_deadline_ms(request.deadline_ms);
     choice.request.set_request_id(request.request_id);
+    choice.request.set_cache_salt(request.cache_salt);
+    choice.request.set_priority(-request.priority);
     if (request.loaded_media != nullptr) {
       AddMedia(*request.loaded_media, built.media_places, choice.request);
       choice.media = request.loaded_media;

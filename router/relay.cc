@@ -1,5 +1,7 @@
 #include "router/relay.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -7,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "proto/request_keys.h"
+#include "router/api_error.h"
 
 namespace facet {
 namespace {
@@ -31,9 +34,11 @@ bool MayGoElsewhere(const absl::Status& status) {
 
 }  // namespace
 
-Relay::Relay(WorkerPool& pool, BuiltChoice choice, OutputText text, std::function<void()> wake,
-             RouterMetrics& metrics, const Options& options)
+Relay::Relay(WorkerPool& pool, std::shared_ptr<const TenantRequest> tenant, BuiltChoice choice,
+             OutputText text, std::function<void()> wake, RouterMetrics& metrics,
+             const Options& options)
     : pool_(pool),
+      tenant_(std::move(tenant)),
       request_(std::move(choice.request)),
       deadline_ms_(request_.deadline_ms()),
       media_(std::move(choice.media)),
@@ -43,21 +48,75 @@ Relay::Relay(WorkerPool& pool, BuiltChoice choice, OutputText text, std::functio
       metrics_(metrics),
       options_(options) {}
 
-absl::Status Relay::Start() { return Place(); }
+// Who comes while others wait goes behind them.
+absl::Status Relay::Start() {
+  if (pool_.line().empty() && Place(/*is_new=*/true).ok()) return absl::OkStatus();
+  return EnterLine();
+}
 
-absl::Status Relay::Place() {
+absl::Status Relay::Place(bool is_new) {
   // A new mailbox, so that nothing of an earlier try is read.
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
-  ASSIGN_OR_RETURN(stream_,
-                   pool_.Start(request_, {numerics_class_, tried_, media_, keys_}, mailbox_));
+  ASSIGN_OR_RETURN(
+      stream_, pool_.Start(request_, {numerics_class_, tried_, media_, keys_, is_new}, mailbox_));
   tried_.insert(stream_->worker_index);
   worker_ = stream_->address;
   why_ = stream_->why;
   return absl::OkStatus();
 }
 
+absl::Status Relay::EnterLine() {
+  const WorkerPool::Cost cost = pool_.CostOf(request_, keys_);
+  QueuedAnswer answer;
+  answer.tenant = tenant_->tenant();
+  answer.weight = tenant_->weight();
+  answer.lane = WorkerPool::LaneOf(request_);
+  answer.tokens = std::max(1.0, cost.prompt_tokens + cost.answer_tokens);
+  answer.prompt_tokens = cost.prompt_tokens;
+  answer.bytes = request_.ByteSizeLong();
+  answer.deadline_s = std::numeric_limits<double>::infinity();
+  if (deadline_ms_ > 0) {
+    const auto deadline = started_ + std::chrono::milliseconds(deadline_ms_);
+    answer.deadline_s = std::chrono::duration<double>(deadline.time_since_epoch()).count();
+  }
+  entered_line_ = Clock::now();
+  ASSIGN_OR_RETURN(ticket_, pool_.line().Enter(std::move(answer), tenant_->metrics(), wake_));
+  return absl::OkStatus();
+}
+
+absl::Status Relay::TakeTurn() {
+  const absl::StatusOr<bool> turn = ticket_->Look();
+  if (turn.ok() && !*turn) return absl::OkStatus();
+  queue_wait_s_ += std::chrono::duration<double>(Clock::now() - entered_line_).count();
+  entered_line_ = Clock::now();
+  if (!turn.ok()) return Fail(turn.status());
+  if (!SetTimeLeft()) {
+    return Fail(WithParam(
+        absl::UnavailableError("The request waited for a worker until its deadline; try again "
+                               "later."),
+        /*param=*/"", "deadline"));
+  }
+  if (Place(/*is_new=*/true).ok()) {
+    ticket_ = nullptr;
+  } else {
+    ticket_->WaitOn();
+  }
+  return absl::OkStatus();
+}
+
+bool Relay::SetTimeLeft() {
+  if (deadline_ms_ == 0) return true;
+  using std::chrono::milliseconds;
+  const auto left = std::chrono::duration_cast<milliseconds>(started_ + milliseconds(deadline_ms_) -
+                                                             Clock::now());
+  if (left.count() <= 0) return false;
+  request_.set_deadline_ms(static_cast<uint32_t>(left.count()));
+  return true;
+}
+
 absl::Status Relay::Take(RelayDelta& delta) {
-  if (done_ || mailbox_ == nullptr) return error_;
+  if (!done_ && ticket_ != nullptr) RETURN_IF_ERROR(TakeTurn());
+  if (done_ || ticket_ != nullptr || mailbox_ == nullptr) return error_;
   if (!stream_.has_value()) return GoOn(delta);
   Mailbox::Contents contents = mailbox_->TakeAll();
   for (v1::GenerateReply& reply : contents.replies) {
@@ -141,30 +200,24 @@ absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelt
 }
 
 absl::Status Relay::GoOn(RelayDelta& delta) {
-  using std::chrono::milliseconds;
-  const Clock::time_point now = Clock::now();
-  if (deadline_ms_ > 0) {
-    const auto left =
-        std::chrono::duration_cast<milliseconds>(started_ + milliseconds(deadline_ms_) - now);
-    if (left.count() <= 0) {
-      text_.Finish(delta.text);
-      End(v1::FINISH_REASON_DEADLINE, delta);
-      return absl::OkStatus();
-    }
-    request_.set_deadline_ms(static_cast<uint32_t>(left.count()));
+  if (!SetTimeLeft()) {
+    text_.Finish(delta.text);
+    End(v1::FINISH_REASON_DEADLINE, delta);
+    return absl::OkStatus();
   }
   if (generated_tokens_ > 0) {
     keys_ = std::make_shared<const std::vector<PageKey>>(
         RequestPageKeys(request_, static_cast<int>(pool_.model()->page_tokens)));
   }
-  if (!Place().ok()) {
-    // One that nobody has begun to answer is refused rather than kept waiting.
-    const bool wait = generated_tokens_ > 0 || losses_ > 0;
-    if (!wait || now - *lost_at_ >= milliseconds(pool_.failover().worker_wait_ms)) {
-      return Fail(lost_reason_);
-    }
+  if (!Place(/*is_new=*/false).ok()) {
     tried_.clear();  // By the next look they may be back, or have room.
-    return absl::OkStatus();
+    if (generated_tokens_ == 0 && losses_ == 0) {
+      // Nobody has begun it.
+      const absl::Status entered = EnterLine();
+      return entered.ok() ? entered : Fail(entered);
+    }
+    const auto patience = std::chrono::milliseconds(pool_.failover().worker_wait_ms);
+    return Clock::now() - *lost_at_ >= patience ? Fail(lost_reason_) : absl::OkStatus();
   }
   metrics_.failovers.Add({{"reason", lost_kind_}, {"exact", stream_->exact ? "true" : "false"}})
       .Increment();
@@ -176,6 +229,7 @@ absl::Status Relay::GoOn(RelayDelta& delta) {
 }
 
 absl::Status Relay::Fail(const absl::Status& reason) {
+  ticket_ = nullptr;
   stream_.reset();
   done_ = true;
   error_ = reason;
@@ -183,6 +237,7 @@ absl::Status Relay::Fail(const absl::Status& reason) {
 }
 
 void Relay::Cancel() {
+  ticket_ = nullptr;
   if (!stream_.has_value()) return;
   stream_->worker->Cancel(stream_->id);
   stream_.reset();

@@ -14,6 +14,8 @@
 #include "router/mailbox.h"
 #include "router/output_text.h"
 #include "router/prompt_builder.h"
+#include "router/tenant.h"
+#include "router/waiting_line.h"
 #include "router/worker_pool.h"
 
 namespace facet {
@@ -28,9 +30,11 @@ struct RelayDelta {
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;  // Set in the last one.
 };
 
-// One answer: places it, reads what its worker sends, and turns ids into text. A request that loses
+// One answer: places it, reads what its worker sends, and turns ids into text. Until a worker has
+// room for it, it waits in the pool's line. A request that loses
 // its worker goes on at another one from the ids that came, and its reader notices nothing: text,
-// thinking and tool calls are functions of the ids, whose state stays here. While no worker is
+// thinking and tool calls are functions of the ids, whose state stays here. It does not wait in the
+// line again, behind those that have no token yet; while no worker is
 // there it waits, for a bounded time. Belongs to one strand. Ends the stream at the worker when it
 // is destroyed.
 class Relay {
@@ -45,13 +49,14 @@ class Relay {
   };
 
   // `wake` is called from any thread when Take has something new. `pool` must outlive the relay.
-  Relay(WorkerPool& pool, BuiltChoice choice, OutputText text, std::function<void()> wake,
-        RouterMetrics& metrics, const Options& options);
+  Relay(WorkerPool& pool, std::shared_ptr<const TenantRequest> tenant, BuiltChoice choice,
+        OutputText text, std::function<void()> wake, RouterMetrics& metrics,
+        const Options& options);
   ~Relay() { Cancel(); }
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
 
-  // UNAVAILABLE, RESOURCE_EXHAUSTED: no worker takes it.
+  // Gives it to a worker, or puts it in the line. UNAVAILABLE: not even that, as WaitingLine says.
   absl::Status Start();
   // What came since the last call, up to the end of the answer. An error means that the answer
   // ended without a finish reason; it is returned until the relay is destroyed.
@@ -61,7 +66,10 @@ class Relay {
 
   bool done() const { return done_; }
   // The answer lost its worker and no other was there: Take tries again each time it is called.
-  bool waits_for_worker() const { return !done_ && !stream_.has_value(); }
+  bool waits_for_worker() const { return !done_ && !stream_.has_value() && ticket_ == nullptr; }
+  // It was given to a worker, now or before.
+  bool placed() const { return !worker_.empty(); }
+  double queue_wait_s() const { return queue_wait_s_; }       // In the line.
   int generated_tokens() const { return generated_tokens_; }  // As usage counts: to the cut.
   int prompt_tokens() const { return request_.prompt_tokens_size(); }
   const v1::GenerateRequest& request() const { return request_; }
@@ -76,7 +84,12 @@ class Relay {
  private:
   using Clock = std::chrono::steady_clock;
 
-  absl::Status Place();
+  absl::Status Place(bool is_new);
+  absl::Status EnterLine();
+  // In the line: goes to a worker if its turn has come.
+  absl::Status TakeTurn();
+  // Says to the next worker how much time is left; false if none is.
+  bool SetTimeLeft();
   absl::Status TakeReply(v1::GenerateReply& reply, RelayDelta& delta);
   // The worker will send no more: goes on elsewhere, now or as soon as a worker is there.
   // `kind` is the metric's `reason`.
@@ -88,8 +101,9 @@ class Relay {
   bool IsStop(int id) const;
 
   WorkerPool& pool_;
-  v1::GenerateRequest request_;  // resume_from grows with what came.
-  const uint32_t deadline_ms_;   // From `started_`; 0: none.
+  const std::shared_ptr<const TenantRequest> tenant_;  // Shared with the request's other answers.
+  v1::GenerateRequest request_;                        // resume_from grows with what came.
+  const uint32_t deadline_ms_;                         // From `started_`; 0: none.
   const Clock::time_point started_ = Clock::now();
   const std::shared_ptr<const LoadedMedia> media_;  // Of request_.media, or null.
   SharedPageKeys keys_;                             // Of request_.
@@ -98,6 +112,9 @@ class Relay {
   RouterMetrics& metrics_;
   const Options options_;
 
+  std::unique_ptr<WaitingLine::Ticket> ticket_;  // While it is in the line.
+  Clock::time_point entered_line_;
+  double queue_wait_s_ = 0;
   std::shared_ptr<Mailbox> mailbox_;  // Shared with the worker client.
   std::optional<WorkerPool::Stream> stream_;
   std::string worker_, why_;

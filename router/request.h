@@ -15,6 +15,7 @@
 namespace facet {
 
 struct LoadedMedia;
+class TenantRequest;
 
 // What every way in (chat completions, completions, gRPC) is turned into. Plain values, checked as
 // far as that needs no model.
@@ -61,6 +62,8 @@ struct StructuredOutput {
 struct GenerationRequest {
   std::string request_id;
   const char* endpoint = "";  // The label in metrics: "chat", "completions" or "grpc".
+  // Whose it is, set where it came in: never null when it is answered. Shared with its answers.
+  std::shared_ptr<TenantRequest> tenant;
 
   std::string model;  // Empty: the one that is served.
   // Of the adapter that `model` names, as workers tell it: set when it is looked for.
@@ -77,6 +80,9 @@ struct GenerationRequest {
   bool ignore_eos = false;
   StructuredOutput structure;
   uint32_t deadline_ms = 0;  // From receipt; 0: none.
+  // The lower, the sooner, as vLLM has it; held to what its tenant may have.
+  int32_t priority = 0;
+  std::string cache_salt;  // Cached prefixes are shared between equal ones alone.
 
   // How the answer is shaped.
   bool parse_chat = false;        // Thinking and tool calls are told from content.

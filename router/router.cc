@@ -49,6 +49,15 @@ absl::Status Check(const RouterOptions& options) {
   if (options.index_pages_max < 1 || options.index_pages_max > int64_t{1} << 30) {
     return absl::InvalidArgumentError("--index_pages_max must be in [1, 2^30]");
   }
+  if (options.queue.answers_max < 1) {
+    return absl::InvalidArgumentError("--queue_answers_max must be at least 1");
+  }
+  if (options.queue.bytes_max < 1) {
+    return absl::InvalidArgumentError("--queue_bytes_max must be at least 1");
+  }
+  if (options.queue_wait_ms < 1) {
+    return absl::InvalidArgumentError("--queue_wait_ms must be at least 1");
+  }
   return absl::OkStatus();
 }
 
@@ -80,8 +89,10 @@ class RouterImpl final : public Router {
   }
 
   absl::Status Start(RouterOptions options) {
+    ASSIGN_OR_RETURN(tenants_, Tenants::Start(options.tenants, metrics_));
     pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker,
-                                         options.failover, options.index_pages_max, metrics_);
+                                         options.failover, options.queue, options.queue_wait_ms,
+                                         options.index_pages_max, metrics_);
     keeper_ = std::make_unique<AdapterKeeper>(pool_.get(), options.adapters);
     RETURN_IF_ERROR(StartGrpc(options));
     if (options.picker.port >= 0) {
@@ -89,7 +100,7 @@ class RouterImpl final : public Router {
       ASSIGN_OR_RETURN(picker_, EndpointPicker::Start(context_, *pool_, loader_, options.http.host,
                                                       options.picker));
     }
-    api_ = std::make_unique<HttpApi>(*pool_, loader_, metrics_, *keeper_, options.api);
+    api_ = std::make_unique<HttpApi>(*pool_, *tenants_, loader_, metrics_, *keeper_, options.api);
     options.http.error_body = [](int status, absl::string_view message) {
       return ErrorBody(status, message);
     };
@@ -121,7 +132,7 @@ class RouterImpl final : public Router {
  private:
   absl::Status StartGrpc(const RouterOptions& options) {
     EnablePlugins();
-    grpc_service_ = std::make_unique<GrpcService>(context_, *pool_, loader_, metrics_);
+    grpc_service_ = std::make_unique<GrpcService>(context_, *pool_, *tenants_, loader_, metrics_);
     const bool is_v6 = absl::StrContains(options.http.host, ':');
     const std::string address =
         absl::StrCat(is_v6 ? "[" : "", options.http.host, is_v6 ? "]" : "", ":", options.grpc_port);
@@ -144,6 +155,7 @@ class RouterImpl final : public Router {
   asio::io_context context_;
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::vector<std::thread> threads_;
+  std::unique_ptr<Tenants> tenants_;
   std::unique_ptr<WorkerPool> pool_;
   std::unique_ptr<AdapterKeeper> keeper_;
   std::unique_ptr<GrpcService> grpc_service_;

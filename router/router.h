@@ -8,10 +8,12 @@
 
 #include "absl/status/statusor.h"
 #include "router/adapter_keeper.h"
+#include "router/admission_queue.h"
 #include "router/endpoint_picker.h"
 #include "router/http_api.h"
 #include "router/http_server.h"
 #include "router/media_loader.h"
+#include "router/tenants.h"
 #include "router/worker_client.h"
 #include "router/worker_pool.h"
 
@@ -23,6 +25,9 @@ struct RouterOptions {
   HttpApiOptions api;
   WorkerClientOptions worker;
   FailoverOptions failover;
+  TenantsOptions tenants;
+  AdmissionQueue::Options queue;
+  int queue_wait_ms = 600'000;        // That a request without a deadline waits there at most.
   int64_t index_pages_max = 1 << 20;  // Distinct cached pages that placement knows of.
   MediaLoaderOptions media;
   AdapterKeeperOptions adapters;

@@ -288,6 +288,7 @@ class Client final : public WorkerClient {
   uint64_t next_adapter_call_ ABSL_GUARDED_BY(mutex_) = 1;
 
   uint32_t capacity_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint32_t running_max_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t numerics_class_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t full_page_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sliding_page_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -313,9 +314,10 @@ class Client final : public WorkerClient {
   using StreamMap = absl::flat_hash_map<uint64_t, Stream>;
   StreamMap streams_ ABSL_GUARDED_BY(mutex_);
 
-  // Its prompt needs no computing any more.
-  void PromptDone(Stream& stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    prefill_tokens_in_flight_ -= std::exchange(stream.prefill_tokens, 0);
+  // Its prompt needs no computing any more. True if it did.
+  bool PromptDone(Stream& stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    prefill_tokens_in_flight_ -= stream.prefill_tokens;
+    return std::exchange(stream.prefill_tokens, 0) > 0;
   }
   void Erase(StreamMap::iterator stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     PromptDone(stream->second);
@@ -450,10 +452,13 @@ WorkerSnapshot Client::Snapshot() const {
   snapshot.in_flight = static_cast<uint32_t>(streams_.size());
   snapshot.prefill_tokens_since_report = since_report_.tokens + before_report_.tokens;
   snapshot.prefill_tokens_in_flight = prefill_tokens_in_flight_;
+  snapshot.started_after_report = since_report_.requests;
+  snapshot.prefill_tokens_after_report = since_report_.tokens;
   snapshot.prefill_tokens_per_s = load_.prefill_tokens_per_s();
   snapshot.decode_step_s = load_.decode_step_s();
   snapshot.decode_row_s = load_.decode_row_s();
   snapshot.capacity = capacity_;
+  snapshot.running_max = running_max_;
   snapshot.numerics_class = numerics_class_;
   snapshot.full_page_bytes = full_page_bytes_;
   snapshot.sliding_page_bytes = sliding_page_bytes_;
@@ -495,6 +500,7 @@ void Client::Cancel(uint64_t stream_id) {
   const auto stream = streams_.find(stream_id);
   if (stream == streams_.end()) return;
   Erase(stream);
+  listeners_.on_load();
   if (session_ == nullptr) return;
   session_->DropMedia(stream_id);
   v1::SessionRequest message;
@@ -507,11 +513,13 @@ void Client::OnOutputs(uint64_t attempt, v1::SessionReply& reply) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_) return;
   for (const v1::SessionReply::NeedMedia& need : reply.need_media()) SendMedia(need);
+  bool changed = false;
   for (v1::SessionReply::Output& output : *reply.mutable_outputs()) {
     const auto stream = streams_.find(output.stream_id());
     if (stream == streams_.end()) continue;  // Cancelled meanwhile.
     const bool last = output.reply().finish_reason() != v1::FINISH_REASON_UNSPECIFIED;
-    if (output.reply().tokens_size() > 0) PromptDone(stream->second);
+    const bool first = output.reply().tokens_size() > 0 && PromptDone(stream->second);
+    changed |= first || last;
     const bool fits = stream->second.mailbox->Put(std::move(*output.mutable_reply()));
     if (last || !fits) {
       Erase(stream);
@@ -523,6 +531,7 @@ void Client::OnOutputs(uint64_t attempt, v1::SessionReply& reply) {
       session_->Write(std::move(message), std::numeric_limits<size_t>::max());
     }
   }
+  if (changed) listeners_.on_load();
 }
 
 // A worker that asks for what a request does not have is wrong, and waits for ever; its request has
@@ -549,12 +558,14 @@ void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
   }
   before_report_ = std::exchange(since_report_, Started());
   if (first) ForgetPages();
-  if (ready_) return;
-  ready_ = true;
-  backoff_ms_ = 0;
-  logged_.clear();
-  up_.Set(1);
-  LogInfo("worker ready", {{"worker", address_}});
+  if (!ready_) {
+    ready_ = true;
+    backoff_ms_ = 0;
+    logged_.clear();
+    up_.Set(1);
+    LogInfo("worker ready", {{"worker", address_}});
+  }
+  listeners_.on_load();
 }
 
 void Client::OnPages(uint64_t attempt, absl::Span<const PageEvent> events) {
@@ -660,7 +671,8 @@ void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
     metrics_.worker_refusals.Add({{"worker", address_}, {"reason", reason}}).Increment();
     return Lose(attempt, accepted, options_.refused_backoff_ms);
   }
-  capacity_ = description.running_requests_max() + description.waiting_requests_max();
+  running_max_ = description.running_requests_max();
+  capacity_ = running_max_ + description.waiting_requests_max();
   numerics_class_ = NumberOf(description.numerics_class());
   full_page_bytes_ = description.full_page_bytes();
   sliding_page_bytes_ = description.sliding_page_bytes();

@@ -59,6 +59,8 @@ class WorkerClient {
     // a time, on gRPC's threads or the context's.
     std::function<void(absl::Span<const PageEvent> events)> on_pages;
     std::function<void()> on_pages_gone;
+    // Its load has changed, or it has come or gone: there may be room for a request.
+    std::function<void()> on_load;
   };
 
   // Starts connecting. `context` and `metrics` must outlive the client.

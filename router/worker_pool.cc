@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "router/model_name.h"
 
@@ -16,12 +17,39 @@ namespace {
 
 constexpr double kAnswerSmoothing = 0.02;  // Weight of the newest in the average of answers.
 
+bool IsServing(const WorkerSnapshot& worker) {
+  return worker.ready && !worker.draining && !worker.excluded;
+}
+
+// So that Place gives a worker no more than one step's worth of requests. RESOURCE_EXHAUSTED if no
+// worker has room. Where one has, its prompt may go to one that has room for requests but computes
+// other prompts yet: if that is sooner, for the sake of what it has cached.
+absl::Status HoldToRoom(std::vector<WorkerSnapshot>& workers) {
+  bool serving = false, room_anywhere = false;
+  for (WorkerSnapshot& worker : workers) {
+    if (!IsServing(worker)) continue;
+    serving = true;
+    const Room room = RoomAt(worker);
+    room_anywhere |= room.any();
+    worker.excluded |= room.requests <= 0;
+  }
+  if (!serving || room_anywhere) return absl::OkStatus();
+  return absl::ResourceExhaustedError("All workers are full; try again later.");
+}
+
 }  // namespace
 
 WorkerPool::WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
                        const WorkerClientOptions& options, const FailoverOptions& failover,
-                       int64_t pages_max, RouterMetrics& metrics)
+                       const AdmissionQueue::Options& queue, int wait_ms_max, int64_t pages_max,
+                       RouterMetrics& metrics)
     : failover_(failover), metrics_(metrics), directory_(pages_max) {
+  WaitingLineOptions line;
+  line.queue = queue;
+  line.wait_ms_max = wait_ms_max;
+  line.no_worker_wait_ms = failover.worker_wait_ms;
+  line_ = std::make_unique<WaitingLine>(context, line,
+                                        [this](const std::string& lane) { return RoomOf(lane); });
   for (const std::string& address : addresses) {
     const int index = static_cast<int>(workers_.size());
     WorkerClient::Listeners listeners;
@@ -30,10 +58,14 @@ WorkerPool::WorkerPool(boost::asio::io_context& context, const std::vector<std::
       directory_.Apply(index, events);
     };
     listeners.on_pages_gone = [this, index] { directory_.RemoveWorker(index); };
+    listeners.on_load = [this] { line_->Notify(); };
     workers_.push_back(
         WorkerClient::Connect(context, address, options, std::move(listeners), metrics));
   }
 }
+
+// The line asks for the room of workers that are still there.
+WorkerPool::~WorkerPool() { line_->Stop(); }
 
 std::shared_ptr<const ServedModel> WorkerPool::model() const {
   absl::MutexLock lock(&mutex_);
@@ -164,6 +196,7 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
   LookUp(request, options.keys, snapshots);
   PlacementWish wish = WishOf(request, options.keys);
   wish.numerics_class = options.numerics_class;
+  if (options.is_new) RETURN_IF_ERROR(HoldToRoom(snapshots));
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
@@ -194,6 +227,42 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
                   Explain(chosen, placement.estimate),
                   directory_.Expect(placement.worker, options.keys)};
   }
+}
+
+// A name has no line break.
+std::string WorkerPool::LaneOf(const v1::GenerateRequest& request) {
+  if (request.adapter().empty()) return "";
+  return absl::StrCat(request.adapter(), "\n", request.adapter_digest());
+}
+
+WaitingLine::LaneRoom WorkerPool::RoomOf(const std::string& lane) const {
+  const std::pair<std::string, std::string> adapter =
+      absl::StrSplit(lane, absl::MaxSplits('\n', 1));
+  WaitingLine::LaneRoom all;
+  const std::vector<WorkerSnapshot> workers = Snapshots();
+  for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
+    if (!IsServing(workers[i])) continue;
+    if (!lane.empty() && !HoldsAdapter(i, adapter.first, adapter.second)) continue;
+    all.serving = true;
+    const Room room = RoomAt(workers[i]);
+    if (!room.any()) continue;
+    all.room.requests += room.requests;
+    all.room.prompt_tokens += room.prompt_tokens;
+  }
+  return all;
+}
+
+WorkerPool::Cost WorkerPool::CostOf(const v1::GenerateRequest& request,
+                                    const SharedPageKeys& keys) const {
+  std::vector<WorkerSnapshot> workers = Snapshots();
+  LookUp(request, keys, workers);
+  const PlacementWish wish = WishOf(request, keys);
+  uint32_t cached = 0;
+  for (const WorkerSnapshot& worker : workers) {
+    if (IsServing(worker)) cached = std::max(cached, worker.cached_tokens);
+  }
+  return {static_cast<double>(wish.prompt_tokens - std::min(wish.prompt_tokens, cached)),
+          wish.answer_tokens};
 }
 
 // Two that end at once may lose one of them, which changes next to nothing.

@@ -14,11 +14,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "router/admission_queue.h"
 #include "router/mailbox.h"
 #include "router/metrics.h"
 #include "router/page_directory.h"
 #include "router/placement.h"
 #include "router/served_model.h"
+#include "router/waiting_line.h"
 #include "router/worker_client.h"
 
 namespace facet {
@@ -39,10 +41,11 @@ class WorkerPool {
   // Keeps track of `pages_max` distinct cached pages. `context` and `metrics` must outlive the
   // pool.
   WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
-             const WorkerClientOptions& options, const FailoverOptions& failover, int64_t pages_max,
+             const WorkerClientOptions& options, const FailoverOptions& failover,
+             const AdmissionQueue::Options& queue, int wait_ms_max, int64_t pages_max,
              RouterMetrics& metrics);
   // REQUIRES: as ~WorkerClient.
-  ~WorkerPool() = default;
+  ~WorkerPool();
 
   // Null until the first worker was heard.
   std::shared_ptr<const ServedModel> model() const;
@@ -97,6 +100,9 @@ class WorkerPool {
     const absl::flat_hash_set<int>& tried;     // Workers that are out of the question.
     std::shared_ptr<const LoadedMedia> media;  // Or null; shared with other answers.
     SharedPageKeys keys;                       // RequestPageKeys; shared with other answers.
+    // It has no answer yet, so it goes only where RoomAt says that there is room; else it must
+    // wait in `line`. One that a worker has begun goes on wherever a worker takes it.
+    bool is_new = false;
   };
   // Places the request and hands it over. UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
   absl::StatusOr<Stream> Start(const v1::GenerateRequest& request, const StartOptions& options,
@@ -104,7 +110,20 @@ class WorkerPool {
   // An answer had so many tokens: what the next ones are thought to have.
   void CountAnswer(int tokens);
 
+  // Where new requests wait while no worker has room for them.
+  WaitingLine& line() { return *line_; }
+  const WaitingLine& line() const { return *line_; }
+  // Which workers will do for a request: QueuedAnswer::lane.
+  static std::string LaneOf(const v1::GenerateRequest& request);
+  // What a request is thought to cost, in tokens that are computed: of its prompt those that no
+  // worker has cached, and of its answer as many as answers have on average.
+  struct Cost {
+    double prompt_tokens = 0, answer_tokens = 0;
+  };
+  Cost CostOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+
  private:
+  WaitingLine::LaneRoom RoomOf(const std::string& lane) const;
   // Of what most ready workers hold by that name. Empty: it is wanted, but no ready worker holds it
   // yet. NOT_FOUND: nobody knows it.
   absl::StatusOr<std::string> DigestOfAdapter(const std::string& name) const;
@@ -122,6 +141,8 @@ class WorkerPool {
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
   std::set<std::string> wanted_adapters_ ABSL_GUARDED_BY(mutex_);
+  // Before the workers, which tell it of their loads; asks for theirs as long as the pool is whole.
+  std::unique_ptr<WaitingLine> line_;
   // Last, so that it ends first: its members call Accept.
   std::vector<std::unique_ptr<WorkerClient>> workers_;
 };

@@ -38,6 +38,8 @@ ABSL_FLAG(int, worker_port, 9381, "gRPC port of the first worker; 0 lets the ker
 ABSL_FLAG(std::string, allowed_origins, "", "Origins that browsers may call from, or *.");
 ABSL_FLAG(std::string, adapter_dir, "", "LoRA adapters, each a folder or GGUF file.");
 ABSL_FLAG(bool, allow_adapter_loading, false, "Whether clients may load and unload adapters.");
+ABSL_FLAG(std::string, tenants, "",
+          "JSON file of who may use it, and how much (router/README.md).");
 ABSL_FLAG(std::string, response_dir, "", "Keeps what previous_response_id goes on from.");
 
 namespace facet {
@@ -149,6 +151,7 @@ absl::Status Cluster::Start(const std::string& model) {
                   absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir)),
                   absl::StrCat("--allow_adapter_loading=",
                                absl::GetFlag(FLAGS_allow_adapter_loading) ? "true" : "false"),
+                  absl::StrCat("--tenants=", absl::GetFlag(FLAGS_tenants)),
                   absl::StrCat("--response_dir=", absl::GetFlag(FLAGS_response_dir))}));
   ASSIGN_OR_RETURN(const int http_port, PortIn(ready, "http_port"));
   ASSIGN_OR_RETURN(const int grpc_port, PortIn(ready, "grpc_port"));
@@ -267,6 +270,7 @@ const Command kServeCommand = {
     "Threads are for each worker; 0 shares the processors out.\n"
     "--adapter_dir=FOLDER: LoRA adapters, asked for as MODEL:NAME; --allow_adapter_loading lets\n"
     "clients load more.\n"
+    "--tenants=FILE: API keys and limits; without it all may use it.\n"
     "--host_tier_bytes, --disk_tier_dir, --disk_tier_bytes: where cached prefixes go that a\n"
     "worker has no room for; from disk they are found again after a restart.\n\n"
     "  facet serve facet-nano.gguf --workers=2",

@@ -291,23 +291,27 @@ class RefusalTest(unittest.TestCase):
         self.assertEqual(raised.exception.status_code, 413)
 
     def test_a_full_worker(self):
+        """Given more than a worker takes, expect the rest to wait and to be answered; given no room
+        to wait either, expect errors that say when to try again."""
         worker = cluster.Worker("--running_requests_max=1", "--waiting_requests_max=1")
         self.addCleanup(worker.stop)
-        router, its_client = self.serve([worker])
-        router.wait_ready()
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            answers = [pool.submit(self.ask, its_client) for _ in range(8)]
-            errors = [answer.exception() for answer in answers]
-        refused = [error for error in errors if error]
-        self.assertGreater(len(refused), 0)
-        self.assertGreater(errors.count(None), 0)
-        for error in refused:
-            self.assertIsInstance(error, openai.RateLimitError)
-            self.assertGreaterEqual(int(error.response.headers["Retry-After"]), 1)
+        for flags in ([], ["--queue_answers_max=1"]):
+            router, its_client = self.serve([worker], *flags)
+            router.wait_ready()
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                answers = [pool.submit(self.ask, its_client) for _ in range(8)]
+                errors = [answer.exception() for answer in answers]
+            refused = [error for error in errors if error]
+            self.assertGreater(errors.count(None), 0)
+            self.assertEqual(len(refused) > 0, len(flags) > 0, refused)
+            for error in refused:
+                self.assertIsInstance(error, openai.InternalServerError)
+                self.assertEqual(error.status_code, 503)
+                self.assertGreaterEqual(int(error.response.headers["Retry-After"]), 1)
 
     def test_no_worker(self):
         worker = cluster.Worker()
-        router, its_client = self.serve([worker])
+        router, its_client = self.serve([worker], "--worker_wait_ms=100")
         router.wait_ready()
         worker.kill()
         with self.assertRaises(openai.InternalServerError) as raised:

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -14,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "proto/worker.grpc.pb.h"
 
@@ -76,9 +78,17 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchReply> {
 class Worker final : public FakeWorker, public v1::Worker::CallbackService {
  public:
   explicit Worker(Options options) : options_(std::move(options)), adapters_(options_.adapters) {}
-  ~Worker() override { Kill(); }
+  ~Worker() override {
+    Kill();
+    {
+      absl::MutexLock lock(&mutex_);
+      stopping_ = true;
+    }
+    if (pace_.joinable()) pace_.join();
+  }
 
   absl::Status Listen() {
+    if (options_.token_interval > absl::ZeroDuration()) pace_ = std::thread([this] { Pace(); });
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
@@ -248,6 +258,8 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       Stream stream;
       stream.answer = Resumed(options_.answer(request), request);
       stream.prompt_tokens = request.prompt_tokens_size();
+      stream.number = requests_.size();
+      stream.allowed = pace_.joinable() ? 0 : std::numeric_limits<size_t>::max();
       if (request.has_prompt_logprobs()) {
         stream.scored.assign(request.prompt_tokens().begin() + 1, request.prompt_tokens().end());
       }
@@ -307,6 +319,8 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     int prompt_tokens = 0;
     std::vector<uint32_t> scored;  // tokens of the prompt of which log probabilities are wanted
     size_t sent = 0;
+    size_t number = 0;   // Rises with each request.
+    size_t allowed = 0;  // Tokens that its pace gives it by now.
     int media_awaited = 0;
   };
   using StreamMap = std::map<StreamKey, Stream>;
@@ -317,7 +331,8 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     if (stream.media_awaited > 0) return;
     const Answer& answer = stream.answer;
     const bool error = !answer.error.empty();
-    while (stream.sent < answer.tokens.size() && stream.sent < hold_after_) {
+    const size_t allowed = std::min(hold_after_, stream.allowed);
+    while (stream.sent < answer.tokens.size() && stream.sent < allowed) {
       v1::GenerateReply reply;
       for (const uint32_t id : std::exchange(stream.scored, {})) {
         v1::TokenLogprobs& scored = *reply.add_prompt_logprobs();
@@ -332,13 +347,40 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       if (stream.sent == answer.tokens.size() && !error) SetLast(stream, reply);
       it->first.first->Send(it->first.second, std::move(reply));
     }
-    if (stream.sent < answer.tokens.size() || hold_after_ == 0) return;
+    if (stream.sent < answer.tokens.size() || allowed == 0) return;
     if (error || answer.tokens.empty()) {
       v1::GenerateReply reply;
       SetLast(stream, reply);
       it->first.first->Send(it->first.second, std::move(reply));
     }
     streams_.erase(it);
+  }
+
+  // A step: the oldest requests get a token each.
+  void Step() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<StreamMap::iterator> oldest;
+    for (auto it = streams_.begin(); it != streams_.end(); ++it) oldest.push_back(it);
+    std::sort(oldest.begin(), oldest.end(), [](StreamMap::iterator a, StreamMap::iterator b) {
+      return a->second.number < b->second.number;
+    });
+    if (oldest.size() > options_.description.running_requests_max()) {
+      oldest.resize(options_.description.running_requests_max());
+    }
+    for (const StreamMap::iterator it : oldest) {
+      ++it->second.allowed;
+      Advance(it);
+    }
+    if (!oldest.empty()) TellLoad();
+  }
+
+  void Pace() {
+    absl::Time next = absl::Now();
+    absl::MutexLock lock(&mutex_);
+    // By the clock, so that a step that was late is not late for ever.
+    while (
+        !mutex_.AwaitWithDeadline(absl::Condition(&stopping_), next += options_.token_interval)) {
+      Step();
+    }
   }
 
   static void SetLast(const Stream& stream, v1::GenerateReply& reply) {
@@ -352,7 +394,10 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
 
   v1::Load Load() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     v1::Load load = load_;
-    load.set_running_requests(static_cast<uint32_t>(streams_.size()));
+    const auto all = static_cast<uint32_t>(streams_.size());
+    const uint32_t running = std::min(all, options_.description.running_requests_max());
+    load.set_running_requests(running);
+    load.set_waiting_requests(all - running);
     load.set_draining(draining_);
     for (const auto& [name, path] : adapters_) {
       v1::AdapterInfo& info = *load.add_adapters();
@@ -389,12 +434,14 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   }
 
   const Options options_;
+  std::thread pace_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 
   mutable absl::Mutex mutex_;
   size_t hold_after_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<size_t>::max();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, std::string> adapters_ ABSL_GUARDED_BY(mutex_);
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
   std::vector<PageEvent> pages_ ABSL_GUARDED_BY(mutex_);  // that are stored

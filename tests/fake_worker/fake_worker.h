@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "proto/page_event.h"
 #include "proto/worker.pb.h"
 
 namespace facet::testing {
 
 // A worker without a model: speaks worker.proto and answers as it was told. Nothing in it waits
-// for time: a test holds answers back and lets them go. Safe to use from any thread.
+// for time, unless it is asked to: a test holds answers back and lets them go. Safe to use from any thread.
 class FakeWorker {
  public:
   // What one request gets: `tokens`, one message for each, the last with the finish reason; or an
@@ -32,6 +33,9 @@ class FakeWorker {
     std::string address = "127.0.0.1:0";  // Port 0: the kernel picks.
     v1::DescribeReply description;
     AnswerFunction answer;
+    // If not zero: each of the running_requests_max oldest requests gets a token each time that
+    // this has passed, and the others wait; else each gets all at once.
+    absl::Duration token_interval = absl::ZeroDuration();
     bool ask_for_media = false;  // Answers wait until the request's media have come.
     // Names of LoRA adapters that it holds from the beginning, with their paths.
     std::map<std::string, std::string> adapters = {};

@@ -7,6 +7,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/signals.h"
@@ -17,6 +18,8 @@ ABSL_FLAG(int, port, 0, "gRPC port; 0 lets the kernel pick one.");
 ABSL_FLAG(std::string, answer, "Hello, world.", "What every request is answered.");
 ABSL_FLAG(std::string, answer_after_tool, "", "The same after a tool's result; empty: --answer.");
 ABSL_FLAG(uint64_t, hold_after, 0, "Tokens after which every answer stands still; 0: never.");
+ABSL_FLAG(int, token_ms, 0, "Milliseconds from token to token of an answer; 0: all at once.");
+ABSL_FLAG(uint32_t, running_requests_max, 64, "Requests that are answered at the same time.");
 ABSL_FLAG(bool, once, false, "Answer once and stop, rather than repeat up to tokens_max.");
 
 namespace {
@@ -66,6 +69,8 @@ int main(int argc, char** argv) {
   FakeWorker::Options options;
   options.address = absl::StrCat("127.0.0.1:", absl::GetFlag(FLAGS_port));
   options.description = facet::testing::SmallDescription();
+  options.description.set_running_requests_max(absl::GetFlag(FLAGS_running_requests_max));
+  options.token_interval = absl::Milliseconds(absl::GetFlag(FLAGS_token_ms));
   options.answer = AnswerTo;
   const auto worker = FakeWorker::Start(options);
   if (!worker.ok()) {
