@@ -15,14 +15,14 @@ from conversation import Conversation
 
 # task -> share of conversations in rows of each length
 SHORT = {
-    "text": 7,
+    "text": 8,
     "memory": 1.2,
-    "system prompt": 1.5,
-    "thinking": 1.5,
-    "picture": 6,
-    "one shape": 2,
-    "two pictures": 1.2,
-    "sound": 9,
+    "system prompt": 2.5,
+    "thinking": 2,
+    "picture": 9,
+    "one shape": 1,
+    "two pictures": 1,
+    "sound": 6,
 }
 LONG = {
     "text": 0.5,

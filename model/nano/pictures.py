@@ -292,10 +292,10 @@ KIND_WEIGHTS = [3, 3, 4, 3, 4, 3, 0]
 def questions(items, rng, count):
     """Different questions about one picture, for training.
 
-    Half begin with the description, which tells most about the picture in the fewest tokens. What
-    is asked after it can be read from it; so the other half are answered from the picture alone.
+    Some begin with the description, which tells most about the picture in the fewest tokens. What
+    is asked after it can be read from it; so the others are answered from the picture alone.
     """
-    found = dict([describe(items, rng)]) if rng.random() < 0.5 else {}
+    found = dict([describe(items, rng)]) if rng.random() < 0.25 else {}
     for kind in rng.choices(list(ASK), KIND_WEIGHTS, k=3 * count):
         asked = ASK[kind](items, rng)
         if asked and len(found) < count:
