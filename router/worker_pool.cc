@@ -191,6 +191,7 @@ PageDirectory::Expected WorkerPool::CountElsewhere(int worker, uint32_t computed
 absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
                                                      const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
+  absl::MutexLock placing(&placing_mutex_);
   std::vector<WorkerSnapshot> snapshots = Snapshots();
   for (const int index : options.tried) snapshots[index].excluded = true;
   LookUp(request, options.keys, snapshots);

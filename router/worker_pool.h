@@ -138,6 +138,9 @@ class WorkerPool {
   PageDirectory directory_;
   std::atomic<int> page_tokens_{64}, window_pages_{16};  // The model's.
   std::atomic<double> answer_tokens_{256};               // A moving average, begun with a guess.
+  // Requests are placed one after the other, so that each sees what those before it were given: two
+  // equal prompts on two threads would part otherwise. Taken before any other lock.
+  absl::Mutex placing_mutex_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
   std::set<std::string> wanted_adapters_ ABSL_GUARDED_BY(mutex_);

@@ -104,7 +104,8 @@ class TestWorker {
     options.on_load = [this](const v1::Load& report) { board_.PostLoad(report); };
     engine_ = std::make_unique<Engine>(options, PartsOf(*model_));
     service_ = std::make_unique<WorkerService>(DescribeWorker(*model_, options, "tiny"),
-                                               engine_.get(), &board_, model_->adapters.get());
+                                               engine_.get(), &board_, model_->adapters.get(),
+                                               PageServerOptions{.format = model_->page_format()});
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(service_.get());
