@@ -41,7 +41,7 @@ std::optional<std::vector<std::string>> SubsetOf(const ext_proc::Metadata& metad
   const auto field = hint->second.fields().find(kSubsetKey);
   if (field == hint->second.fields().end()) return std::nullopt;
   std::vector<std::string> endpoints;
-  for (const google::protobuf::Value& value : field->second.list_value().values()) {
+  for (const ext_proc::Value& value : field->second.list_value().values()) {
     endpoints.push_back(value.string_value());
   }
   return endpoints;

@@ -430,7 +430,7 @@ TEST_F(FewPullsTest, KeepsItsBounds) {
   a.Hold(false);
   EXPECT_THAT(Await(1), ElementsAre(true));
   // The call that has ended is let go of a moment after its last page.
-  AwaitTrue([&] { return Pull(server_b.address(), {Page(KvPool::kSliding, 4)})[0]; });
+  AwaitTrue([&]() -> bool { return Pull(server_b.address(), {Page(KvPool::kSliding, 4)})[0]; });
 }
 
 }  // namespace
