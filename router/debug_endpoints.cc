@@ -41,12 +41,14 @@ absl::StatusOr<GenerationRequest> ParseEither(const std::string& body) {
 }
 
 json::value Explain(const WorkerPool& pool, const BuiltChoice& choice) {
-  const WorkerPool::Situation situation = pool.Judge(choice.request, choice.page_keys);
+  const auto [wish, snapshots] = pool.SituationOf(choice.request, choice.page_keys);
+  const std::vector<PlacementEstimate> estimates = EstimateAll(snapshots, wish);
+  const absl::StatusOr<Placement> placement = Place(snapshots, wish);
   json::array workers;
-  for (size_t i = 0; i < situation.workers.size(); ++i) {
-    const PlacementEstimate& estimate = situation.estimates[i];
-    json::object entry = WorkerEntry(situation.workers[i]);
-    entry["cached_tokens"] = situation.workers[i].cached_tokens;
+  for (size_t i = 0; i < snapshots.size(); ++i) {
+    const PlacementEstimate& estimate = estimates[i];
+    json::object entry = WorkerEntry(snapshots[i]);
+    entry["cached_tokens"] = snapshots[i].cached_tokens;
     if (estimate.source >= 0) {
       entry["pulled_tokens"] = estimate.pulled_tokens;
       entry["pulled_from"] = JsonText(estimate.source_address);
@@ -63,10 +65,10 @@ json::value Explain(const WorkerPool& pool, const BuiltChoice& choice) {
                       {"chosen", nullptr},
                       {"reason", nullptr},
                       {"workers", std::move(workers)}};
-  if (situation.placement.ok()) {
-    answer["chosen"] = JsonText(situation.workers[situation.placement->worker].address);
+  if (placement.ok()) {
+    answer["chosen"] = JsonText(snapshots[placement->worker].address);
   } else {
-    answer["reason"] = JsonText(situation.placement.status().message());
+    answer["reason"] = JsonText(placement.status().message());
   }
   return answer;
 }

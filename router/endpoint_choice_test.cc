@@ -24,7 +24,7 @@ WorkerSnapshot Worker(absl::string_view address, uint32_t cached_tokens = 0) {
 
 // Four workers, of which the third has the most of a long prompt.
 WorkerPool::Situation Situation() {
-  WorkerPool::Situation situation{{}, {}, {}, absl::UnknownError("")};
+  WorkerPool::Situation situation;
   situation.wish.prompt_tokens = 4000;
   situation.workers = {Worker("10.0.0.1:9381"), Worker("10.0.0.2:9381", 2000),
                        Worker("10.0.0.3:9381", 3900), Worker("[fd00::4]:9381", 1000)};

@@ -16,10 +16,10 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/listen_address.h"
 #include "base/status_macros.h"
 #include "proto/ext_proc.grpc.pb.h"
 #include "router/endpoint_choice.h"
@@ -119,14 +119,19 @@ class ProcessCall final
         co_await BuildFirstChoice(pool_, loader_, ParseBody(question), cancelled_);
     if (!built.ok()) built = UnknownChoice();
     std::vector<ext_proc::ProcessingResponse> answers;
-    const absl::StatusOr<EndpointChoice> choice = ChooseEndpoints(
-        pool_.Judge(built->request, built->page_keys), question, options_.endpoint_port);
-    if (choice.ok()) {
-      expected_ =
-          pool_.CountElsewhere(choice->worker, choice->estimate.computed_tokens, built->page_keys);
-      exchange_.Answer(choice->endpoints, &answers);
+    EndpointChoice choice;
+    const auto choose =
+        [&](const WorkerPool::Situation& situation) -> absl::StatusOr<WorkerPool::Elsewhere> {
+      ASSIGN_OR_RETURN(choice, ChooseEndpoints(situation, question, options_.endpoint_port));
+      return WorkerPool::Elsewhere{choice.worker, choice.estimate.computed_tokens};
+    };
+    absl::StatusOr<PageDirectory::Expected> expected =
+        pool_.PlaceElsewhere(built->request, built->page_keys, choose);
+    if (expected.ok()) {
+      expected_ = *std::move(expected);
+      exchange_.Answer(std::move(choice.endpoints), &answers);
     } else {
-      exchange_.Answer(choice.status(), &answers);
+      exchange_.Answer(expected.status(), &answers);
     }
     Send(std::move(answers));
     ReadNext();
@@ -202,8 +207,7 @@ class PickerServer final : public EndpointPicker {
   ~PickerServer() override { Stop(); }
 
   absl::Status Listen(const std::string& host, int port) {
-    const std::string address =
-        absl::StrCat(absl::StrContains(host, ':') ? absl::StrCat("[", host, "]") : host, ":", port);
+    const std::string address = ListenAddress(host, port);
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "proto/ext_proc.pb.h"
 
 namespace facet {
@@ -13,7 +14,8 @@ namespace facet {
 // What a gateway asks an endpoint for.
 struct EndpointQuestion {
   std::string path;  // Without a query.
-  std::string body;  // Empty where the gateway sends none before it wants to know.
+  // The exchange's, until Answer. Empty where the gateway sends none before it wants to know.
+  absl::string_view body;
   // The endpoints to choose from, as host:port; none given: any.
   std::optional<std::vector<std::string>> subset;
 };

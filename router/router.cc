@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/listen_address.h"
 #include "base/status_macros.h"
 #include "router/api_error.h"
 #include "router/grpc_service.h"
@@ -133,9 +133,7 @@ class RouterImpl final : public Router {
   absl::Status StartGrpc(const RouterOptions& options) {
     EnablePlugins();
     grpc_service_ = std::make_unique<GrpcService>(context_, *pool_, *tenants_, loader_, metrics_);
-    const bool is_v6 = absl::StrContains(options.http.host, ':');
-    const std::string address =
-        absl::StrCat(is_v6 ? "[" : "", options.http.host, is_v6 ? "]" : "", ":", options.grpc_port);
+    const std::string address = ListenAddress(options.http.host, options.grpc_port);
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &grpc_port_);

@@ -173,29 +173,27 @@ void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys
   }
 }
 
-WorkerPool::Situation WorkerPool::Judge(const v1::GenerateRequest& request,
-                                        const SharedPageKeys& keys) const {
-  Situation situation{WishOf(request, keys), Snapshots(), {}, absl::UnknownError("not placed")};
+WorkerPool::Situation WorkerPool::SituationOf(const v1::GenerateRequest& request,
+                                              const SharedPageKeys& keys) const {
+  Situation situation{WishOf(request, keys), Snapshots()};
   LookUp(request, keys, situation.workers);
-  situation.estimates = EstimateAll(situation.workers, situation.wish);
-  situation.placement = Place(situation.workers, situation.wish);
   return situation;
 }
 
-PageDirectory::Expected WorkerPool::CountElsewhere(int worker, uint32_t computed_tokens,
-                                                   SharedPageKeys keys) {
-  workers_[worker]->CountElsewhere(computed_tokens);
-  return directory_.Expect(worker, std::move(keys));
+absl::StatusOr<PageDirectory::Expected> WorkerPool::PlaceElsewhere(
+    const v1::GenerateRequest& request, const SharedPageKeys& keys, ChooseElsewhere choose) {
+  absl::MutexLock placing(&placing_mutex_);
+  ASSIGN_OR_RETURN(const Elsewhere chosen, choose(SituationOf(request, keys)));
+  workers_[chosen.worker]->CountElsewhere(chosen.computed_tokens);
+  return directory_.Expect(chosen.worker, keys);
 }
 
 absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
                                                      const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
   absl::MutexLock placing(&placing_mutex_);
-  std::vector<WorkerSnapshot> snapshots = Snapshots();
+  auto [wish, snapshots] = SituationOf(request, options.keys);
   for (const int index : options.tried) snapshots[index].excluded = true;
-  LookUp(request, options.keys, snapshots);
-  PlacementWish wish = WishOf(request, options.keys);
   wish.numerics_class = options.numerics_class;
   if (options.is_new) RETURN_IF_ERROR(HoldToRoom(snapshots));
   // A worker may go away between the snapshot and the start; then the next one is asked.
@@ -255,9 +253,7 @@ WaitingLine::LaneRoom WorkerPool::RoomOf(const std::string& lane) const {
 
 WorkerPool::Cost WorkerPool::CostOf(const v1::GenerateRequest& request,
                                     const SharedPageKeys& keys) const {
-  std::vector<WorkerSnapshot> workers = Snapshots();
-  LookUp(request, keys, workers);
-  const PlacementWish wish = WishOf(request, keys);
+  const auto [wish, workers] = SituationOf(request, keys);
   uint32_t cached = 0;
   for (const WorkerSnapshot& worker : workers) {
     if (IsServing(worker)) cached = std::max(cached, worker.cached_tokens);

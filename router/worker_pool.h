@@ -11,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -69,19 +70,25 @@ class WorkerPool {
   // Of the worker with this index in Snapshots.
   WorkerClient& worker(int index) const { return *workers_[index]; }
 
-  // Where a request stands, and what it would cost at each worker: for those who look on.
+  // What Place would decide a request by: for those who look on, or choose themselves.
   struct Situation {
     PlacementWish wish;
     std::vector<WorkerSnapshot> workers;
-    std::vector<PlacementEstimate> estimates;
-    absl::StatusOr<Placement> placement;
   };
-  Situation Judge(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+  Situation SituationOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
 
-  // Somebody else sends a request to this worker, which is to compute so many tokens of it: counted
-  // until the worker reports. Its pages are believed to be there for as long as the result lives.
-  PageDirectory::Expected CountElsewhere(int worker, uint32_t computed_tokens,
-                                         SharedPageKeys keys);
+  // A worker, and the tokens that it is to compute.
+  struct Elsewhere {
+    int worker;
+    uint32_t computed_tokens;
+  };
+  using ChooseElsewhere = absl::FunctionRef<absl::StatusOr<Elsewhere>(const Situation& situation)>;
+  // Places a request that somebody else sends to where `choose` says: counted until that worker
+  // reports, and its pages believed to be there for as long as the result lives. Errors are those
+  // of `choose`, which must not call the pool.
+  absl::StatusOr<PageDirectory::Expected> PlaceElsewhere(const v1::GenerateRequest& request,
+                                                         const SharedPageKeys& keys,
+                                                         ChooseElsewhere choose);
 
   // A request at a worker. The pool must outlive it.
   struct Stream {

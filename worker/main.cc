@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/flags.h"
 #include "base/grpc_log.h"
+#include "base/listen_address.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/status_macros.h"
@@ -159,8 +160,7 @@ int Main() {
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  const std::string address =
-      absl::StrCat(absl::GetFlag(FLAGS_host), ":", absl::GetFlag(FLAGS_port));
+  const std::string address = ListenAddress(absl::GetFlag(FLAGS_host), absl::GetFlag(FLAGS_port));
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
