@@ -6,9 +6,9 @@
 #include "absl/random/random.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "router/api_error.h"
-#include "router/model_name.h"
-#include "router/prompt_builder.h"
+#include "router/api/api_error.h"
+#include "router/api/model_name.h"
+#include "router/text/prompt_builder.h"
 
 namespace facet {
 namespace {

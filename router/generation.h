@@ -10,13 +10,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "router/admission/tenant.h"
+#include "router/api/request.h"
+#include "router/cluster/relay.h"
+#include "router/cluster/wake.h"
+#include "router/cluster/worker_pool.h"
 #include "router/metrics.h"
-#include "router/relay.h"
-#include "router/request.h"
-#include "router/served_model.h"
-#include "router/tenant.h"
-#include "router/wake.h"
-#include "router/worker_pool.h"
+#include "router/text/served_model.h"
 
 namespace facet {
 

@@ -13,12 +13,12 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "router/api_error.h"
-#include "router/bearer.h"
+#include "router/admission/bearer.h"
+#include "router/api/api_error.h"
+#include "router/api/json_fields.h"
+#include "router/api/openai_request.h"
+#include "router/api/structured_output.h"
 #include "router/generation.h"
-#include "router/json_fields.h"
-#include "router/openai_request.h"
-#include "router/structured_output.h"
 
 namespace facet {
 namespace {

@@ -4,10 +4,10 @@
 #include <boost/asio/io_context.hpp>
 
 #include "proto/inference.grpc.pb.h"
-#include "router/media_loader.h"
+#include "router/admission/tenants.h"
+#include "router/cluster/worker_pool.h"
+#include "router/media/media_loader.h"
 #include "router/metrics.h"
-#include "router/tenants.h"
-#include "router/worker_pool.h"
 
 namespace facet {
 

@@ -15,10 +15,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/listen_address.h"
 #include "base/status_macros.h"
-#include "router/api_error.h"
+#include "router/api/api_error.h"
+#include "router/cluster/worker_pool.h"
 #include "router/grpc_service.h"
 #include "router/metrics.h"
-#include "router/worker_pool.h"
 
 namespace facet {
 namespace {

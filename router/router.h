@@ -7,15 +7,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "router/adapter_keeper.h"
-#include "router/admission_queue.h"
-#include "router/endpoint_picker.h"
-#include "router/http_api.h"
-#include "router/http_server.h"
-#include "router/media_loader.h"
-#include "router/tenants.h"
-#include "router/worker_client.h"
-#include "router/worker_pool.h"
+#include "router/admission/admission_queue.h"
+#include "router/admission/tenants.h"
+#include "router/cluster/adapter_keeper.h"
+#include "router/cluster/worker_client.h"
+#include "router/cluster/worker_pool.h"
+#include "router/http/http_api.h"
+#include "router/http/http_server.h"
+#include "router/media/media_loader.h"
+#include "router/picker/endpoint_picker.h"
 
 namespace facet {
 
@@ -32,7 +32,7 @@ struct RouterOptions {
   MediaLoaderOptions media;
   AdapterKeeperOptions adapters;
   EndpointPickerOptions picker;  // On the same host as HTTP.
-  uint16_t grpc_port = 0;  // 0: the kernel picks. On the same host as HTTP.
+  uint16_t grpc_port = 0;        // 0: the kernel picks. On the same host as HTTP.
   int threads = 2;
 };
 

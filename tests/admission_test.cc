@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "proto/inference.grpc.pb.h"
-#include "router/tenants_file.h"
+#include "router/admission/tenants_file.h"
 #include "tests/router_fixture.h"
 
 namespace facet {

@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "gtest/gtest.h"
 #include "model/json.h"
-#include "router/http_api.h"
+#include "router/http/http_api.h"
 #include "tests/router_fixture.h"
 
 namespace facet {

@@ -17,7 +17,7 @@
 #include "ops/cli/chat_session.h"
 #include "ops/cli/command.h"
 #include "ops/cli/event_stream.h"
-#include "router/json_fields.h"
+#include "router/api/json_fields.h"
 
 ABSL_FLAG(std::string, url, "http://127.0.0.1:9379", "chat: the server.");
 ABSL_FLAG(std::string, chat_model, "", "chat: the model's name; empty: what is served.");

@@ -7,8 +7,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "router/chat_parts.h"
-#include "router/json_fields.h"
+#include "router/api/chat_parts.h"
+#include "router/api/json_fields.h"
 
 namespace facet {
 namespace {

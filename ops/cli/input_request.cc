@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
-#include "router/openai_request.h"
+#include "router/api/openai_request.h"
 #include "worker/describe.h"
 #include "worker/engine_options.h"
 

@@ -7,9 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/worker.pb.h"
-#include "router/loaded_media.h"
-#include "router/request.h"
-#include "router/served_model.h"
+#include "router/api/request.h"
+#include "router/media/loaded_media.h"
+#include "router/text/served_model.h"
 #include "worker/loaded_model.h"
 
 namespace facet {

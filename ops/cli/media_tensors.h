@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "router/loaded_media.h"
+#include "router/media/loaded_media.h"
 #include "worker/loaded_model.h"
 
 namespace facet {

@@ -8,8 +8,8 @@
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
-#include "router/media_parts.h"
-#include "router/media_prompt.h"
+#include "router/media/media_parts.h"
+#include "router/text/media_prompt.h"
 #include "worker/media_embedder.h"
 #include "worker/model_flags.h"
 

@@ -9,7 +9,7 @@
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
-#include "router/prompt_builder.h"
+#include "router/text/prompt_builder.h"
 #include "worker/model_flags.h"
 #include "worker/scorer.h"
 

@@ -1,14 +1,14 @@
 // The JSON of a chat request: an error that names a field, or parts of which each has a file or an
 // address, and a placeholder for each in the body.
 
-#include "router/media_parts.h"
+#include "router/media/media_parts.h"
 
 #include <boost/json.hpp>
 
 #include "base/check.h"
 #include "base/http_url.h"
 #include "model/json.h"
-#include "router/api_error.h"
+#include "router/api/api_error.h"
 #include "tests/fuzz/fuzz_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

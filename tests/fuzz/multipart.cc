@@ -1,7 +1,7 @@
 // The type of a form, up to the first line break, and its body: an error that says why, or fields
 // that lie within the body.
 
-#include "router/multipart.h"
+#include "router/api/multipart.h"
 
 #include "base/check.h"
 #include "tests/fuzz/fuzz_target.h"

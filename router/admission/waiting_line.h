@@ -1,0 +1,81 @@
+#ifndef FACET_ROUTER_ADMISSION_WAITING_LINE_H_
+#define FACET_ROUTER_ADMISSION_WAITING_LINE_H_
+
+#include <boost/asio/io_context.hpp>
+#include <boost/json/fwd.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "router/admission/admission_queue.h"
+#include "router/cluster/placement.h"
+#include "router/metrics.h"
+
+namespace facet {
+
+struct WaitingLineOptions {
+  AdmissionQueue::Options queue;
+  int wait_ms_max = 600'000;       // Of one answer, while workers are there.
+  int no_worker_wait_ms = 15'000;  // While none is.
+};
+
+// The only queue of requests: what no worker has room for waits here, in the order of
+// AdmissionQueue, until a worker has, its deadline comes, or its client leaves. Decides when
+// workers' loads change, and 20 times a second while something waits. All methods may be called
+// from any thread.
+class WaitingLine {
+ public:
+  // What all workers of a lane together have; `serving`: there is one, full or not.
+  struct LaneRoom {
+    bool serving = false;
+    Room room;
+  };
+  // Must not call the line. An empty lane is that of answers that any worker will do for.
+  using RoomFunction = std::function<LaneRoom(const std::string& lane)>;
+
+  // `context` must outlive it.
+  WaitingLine(boost::asio::io_context& context, const WaitingLineOptions& options,
+              RoomFunction room);
+  ~WaitingLine() { Stop(); }
+  WaitingLine(const WaitingLine&) = delete;
+  WaitingLine& operator=(const WaitingLine&) = delete;
+
+  // An answer's place in the line. Leaves it when it is destroyed.
+  class Ticket {
+   public:
+    virtual ~Ticket() = default;
+    // Whether its turn has come: then it may be given to a worker, and the ticket be destroyed.
+    // UNAVAILABLE, with the reason as `code` and the time until it is worth to try again: it is
+    // refused.
+    virtual absl::StatusOr<bool> Look() = 0;
+    // There was no room after all: it waits on, at its old place.
+    virtual void WaitOn() = 0;
+  };
+  // Puts an answer into the line; its id is the line's to choose, and its deadline is held to
+  // wait_ms_max. `wake` is called, from any thread, when a Look is worth it. UNAVAILABLE as Look,
+  // at once, if by all that is known it cannot be in time.
+  absl::StatusOr<std::unique_ptr<Ticket>> Enter(QueuedAnswer answer, const TenantMetrics& metrics,
+                                                std::function<void()> wake);
+
+  // Nothing waits, so who comes need not either.
+  bool empty() const;
+  // A worker's load may have changed. Costs next to nothing while the line is empty.
+  void Notify();
+
+  // `room` is not called any more when this returns; all that waits is refused.
+  void Stop();
+
+  // For people.
+  boost::json::object Describe() const;
+
+ private:
+  class Core;
+  const std::shared_ptr<Core> core_;  // Shared with tickets and what is posted.
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_ADMISSION_WAITING_LINE_H_

@@ -1,0 +1,162 @@
+#ifndef FACET_ROUTER_CLUSTER_WORKER_POOL_H_
+#define FACET_ROUTER_CLUSTER_WORKER_POOL_H_
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "router/admission/admission_queue.h"
+#include "router/admission/waiting_line.h"
+#include "router/cluster/mailbox.h"
+#include "router/cluster/page_directory.h"
+#include "router/cluster/placement.h"
+#include "router/cluster/worker_client.h"
+#include "router/metrics.h"
+#include "router/text/served_model.h"
+
+namespace facet {
+
+// How answers survive their workers.
+struct FailoverOptions {
+  int worker_wait_ms = 15'000;  // That an answer waits for a worker that could go on.
+  // Go on in another numerics class if no worker of the first is left; tokens may then differ from
+  // those of an undisturbed answer.
+  bool may_change_class = true;
+};
+
+// All workers of this router, and the one model that they serve: that of the first worker that
+// was heard. A worker of another model is refused until it serves this one. Safe to use from any
+// thread.
+class WorkerPool {
+ public:
+  // Keeps track of `pages_max` distinct cached pages. `context` and `metrics` must outlive the
+  // pool.
+  WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
+             const WorkerClientOptions& options, const FailoverOptions& failover,
+             const AdmissionQueue::Options& queue, int wait_ms_max, int64_t pages_max,
+             RouterMetrics& metrics);
+  // REQUIRES: as ~WorkerClient.
+  ~WorkerPool();
+
+  // Null until the first worker was heard.
+  std::shared_ptr<const ServedModel> model() const;
+  // The same, if it is the one of this name (router/api/model_name.h) and its adapter is known,
+  // whose digest goes to `adapter_digest` if that is not null. UNAVAILABLE until the first worker
+  // was heard, NOT_FOUND in OpenAI's form.
+  absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(
+      const std::string& name, std::string* adapter_digest = nullptr) const;
+  const FailoverOptions& failover() const { return failover_; }
+  // Whether a request could be placed now.
+  bool ready() const;
+  int64_t cached_page_count() const { return directory_.page_count(); }
+  std::vector<WorkerSnapshot> Snapshots() const;
+
+  // The names of LoRA adapters that ready workers hold, ascending.
+  std::vector<std::string> HeldAdapters() const;
+  // Whether a ready worker holds an adapter, of this digest unless that is empty.
+  bool HoldsAdapter(int worker, const std::string& name, const std::string& digest = "") const;
+  // Those that all workers are to hold.
+  void SetWantedAdapters(std::set<std::string> names);
+  // Of the worker with this index in Snapshots.
+  WorkerClient& worker(int index) const { return *workers_[index]; }
+
+  // What Place would decide a request by: for those who look on, or choose themselves.
+  struct Situation {
+    PlacementWish wish;
+    std::vector<WorkerSnapshot> workers;
+  };
+  Situation SituationOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+
+  // A worker, and the tokens that it is to compute.
+  struct Elsewhere {
+    int worker;
+    uint32_t computed_tokens;
+  };
+  using ChooseElsewhere = absl::FunctionRef<absl::StatusOr<Elsewhere>(const Situation& situation)>;
+  // Places a request that somebody else sends to where `choose` says: counted until that worker
+  // reports, and its pages believed to be there for as long as the result lives. Errors are those
+  // of `choose`, which must not call the pool.
+  absl::StatusOr<PageDirectory::Expected> PlaceElsewhere(const v1::GenerateRequest& request,
+                                                         const SharedPageKeys& keys,
+                                                         ChooseElsewhere choose);
+
+  // A request at a worker. The pool must outlive it.
+  struct Stream {
+    WorkerClient* worker;
+    int worker_index;
+    uint64_t id;
+    std::string address;
+    uint64_t numerics_class;           // Of the worker.
+    bool exact;                        // As Placement.
+    std::string why;                   // The worker was chosen, as Explain.
+    PageDirectory::Expected expected;  // To be reset when the answer begins.
+  };
+  // What a request wishes, beyond what it is.
+  struct StartOptions {
+    uint64_t numerics_class = 0;               // As PlacementWish.
+    const absl::flat_hash_set<int>& tried;     // Workers that are out of the question.
+    std::shared_ptr<const LoadedMedia> media;  // Or null; shared with other answers.
+    SharedPageKeys keys;                       // RequestPageKeys; shared with other answers.
+    // It has no answer yet, so it goes only where RoomAt says that there is room; else it must
+    // wait in `line`. One that a worker has begun goes on wherever a worker takes it.
+    bool is_new = false;
+  };
+  // Places the request and hands it over. UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
+  absl::StatusOr<Stream> Start(const v1::GenerateRequest& request, const StartOptions& options,
+                               std::shared_ptr<Mailbox> mailbox);
+  // An answer had so many tokens: what the next ones are thought to have.
+  void CountAnswer(int tokens);
+
+  // Where new requests wait while no worker has room for them.
+  WaitingLine& line() { return *line_; }
+  const WaitingLine& line() const { return *line_; }
+  // Which workers will do for a request: QueuedAnswer::lane.
+  static std::string LaneOf(const v1::GenerateRequest& request);
+  // What a request is thought to cost, in tokens that are computed: of its prompt those that no
+  // worker has cached, and of its answer as many as answers have on average.
+  struct Cost {
+    double prompt_tokens = 0, answer_tokens = 0;
+  };
+  Cost CostOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+
+ private:
+  WaitingLine::LaneRoom RoomOf(const std::string& lane) const;
+  // Of what most ready workers hold by that name. Empty: it is wanted, but no ready worker holds it
+  // yet. NOT_FOUND: nobody knows it.
+  absl::StatusOr<std::string> DigestOfAdapter(const std::string& name) const;
+  PlacementWish WishOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+  // What each worker has of the prompt, and whether it has the adapter, into the snapshots.
+  void LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
+              std::vector<WorkerSnapshot>& workers) const;
+  absl::Status Accept(const v1::DescribeReply& description);
+
+  const FailoverOptions failover_;
+  RouterMetrics& metrics_;
+  PageDirectory directory_;
+  std::atomic<int> page_tokens_{64}, window_pages_{16};  // The model's.
+  std::atomic<double> answer_tokens_{256};               // A moving average, begun with a guess.
+  // Requests are placed one after the other, so that each sees what those before it were given: two
+  // equal prompts on two threads would part otherwise. Taken before any other lock.
+  absl::Mutex placing_mutex_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const ServedModel> model_ ABSL_GUARDED_BY(mutex_);  // Shared with requests.
+  std::set<std::string> wanted_adapters_ ABSL_GUARDED_BY(mutex_);
+  // Before the workers, which tell it of their loads; asks for theirs as long as the pool is whole.
+  std::unique_ptr<WaitingLine> line_;
+  // Last, so that it ends first: its members call Accept.
+  std::vector<std::unique_ptr<WorkerClient>> workers_;
+};
+
+}  // namespace facet
+
+#endif  // FACET_ROUTER_CLUSTER_WORKER_POOL_H_
