@@ -88,6 +88,21 @@ std::vector<int> Tokenizer::Encode(absl::string_view text, const Options& option
   return ids;
 }
 
+size_t Tokenizer::NextCut(absl::string_view text, size_t position) const {
+  const size_t longest = special_lengths_.empty() ? 0 : special_lengths_.front();
+  const auto in_special = [&](size_t cut) {
+    int id = 0;
+    for (size_t begin = cut - std::min(cut, longest); begin < cut; ++begin) {
+      if (begin + MatchSpecial(text, begin, &id) > cut) return true;
+    }
+    return false;
+  };
+  for (; position < text.size(); ++position) {
+    if (vocabulary_->MayCut(text[position - 1], text[position]) && !in_special(position)) break;
+  }
+  return std::min(position, text.size());
+}
+
 size_t Tokenizer::MatchSpecial(absl::string_view text, size_t position, int* id) const {
   const uint8_t first = text[position];
   const uint8_t second = position + 1 < text.size() ? text[position + 1] : 0;

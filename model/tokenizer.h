@@ -40,6 +40,11 @@ class Tokenizer {
   std::vector<int> Encode(absl::string_view text, const Options& options) const;
   std::vector<int> Encode(absl::string_view text) const { return Encode(text, Options()); }
 
+  // The first place from `position` on, which is not 0, where `text` may be cut: the ids of what
+  // stands before it and of the rest, both with parse_special, are those of the whole. The end if
+  // there is none. Which places those are depends on the bytes around them alone.
+  size_t NextCut(absl::string_view text, size_t position) const;
+
   const Vocabulary& vocabulary() const { return *vocabulary_; }
 
  private:

@@ -47,9 +47,9 @@ absl::StatusOr<std::vector<int>> Encode(const ServedModel& model, absl::string_v
                                         const LoadedMedia* media, bool add_special) {
   Tokenizer::Options options;
   options.add_special = add_special;
-  if (media == nullptr) return model.tokenizer->Encode(text, options);
+  if (media == nullptr) return model.token_cache->Encode(text, options);
   ASSIGN_OR_RETURN(const std::string expanded, ExpandPlaceholders(text, media->parts));
-  return model.tokenizer->Encode(expanded, options);
+  return model.token_cache->Encode(expanded, options);
 }
 
 absl::StatusOr<BuiltPrompt> BuildChat(const ServedModel& model, const boost::json::object& chat,

@@ -44,6 +44,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   model->created_s = now_s;
   ASSIGN_OR_RETURN(model->vocabulary, Vocabulary::FromMetadata(header.metadata));
   model->tokenizer = std::make_unique<const Tokenizer>(model->vocabulary);
+  model->token_cache = std::make_unique<TokenCache>(model->tokenizer.get());
   absl::StatusOr<std::unique_ptr<GrammarChecker>> checker =
       GrammarChecker::Make(*model->vocabulary);
   if (checker.ok()) model->grammar_checker = *std::move(checker);

@@ -10,17 +10,19 @@
 #include "model/tokenizer.h"
 #include "model/vocabulary.h"
 #include "proto/worker.pb.h"
+#include "router/text/token_cache.h"
 
 namespace facet {
 
-// What the router needs of the model, all of it from a worker's Describe. Immutable, hence safe to
-// use from any thread. Shared by the worker pool and the requests in flight.
+// What the router needs of the model, all of it from a worker's Describe. Immutable but for the
+// cache, hence safe to use from any thread. Shared by the worker pool and the requests in flight.
 struct ServedModel {
   std::string name;
   std::string digest;
   int64_t created_s = 0;  // When the router learned of it; /v1/models tells it.
   std::shared_ptr<const Vocabulary> vocabulary;  // Shared with the tokenizer and all streams.
   std::unique_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<TokenCache> token_cache;  // Over it, for prompts.
   std::unique_ptr<GrammarChecker> grammar_checker;  // Null in a build without grammars.
   uint32_t context_tokens_max = 0;
   uint32_t page_tokens = 0;

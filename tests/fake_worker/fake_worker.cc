@@ -3,7 +3,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <deque>
 #include <limits>
 #include <map>
 #include <set>
@@ -37,13 +36,13 @@ class Session final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
   void OnDone() override;
 
  private:
-  void Put(v1::SessionReply message) ABSL_LOCKS_EXCLUDED(mutex_);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Worker& worker_;
   v1::SessionRequest request_;
   absl::Mutex mutex_;
-  std::deque<v1::SessionReply> outbox_ ABSL_GUARDED_BY(mutex_);
+  v1::SessionReply outbox_ ABSL_GUARDED_BY(mutex_);
+  v1::SessionReply sent_ ABSL_GUARDED_BY(mutex_);  // Being written, while writing_.
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
@@ -85,10 +84,16 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       stopping_ = true;
     }
     if (pace_.joinable()) pace_.join();
+    if (teller_.joinable()) teller_.join();
   }
 
   absl::Status Listen() {
-    if (options_.token_interval > absl::ZeroDuration()) pace_ = std::thread([this] { Pace(); });
+    if (options_.token_interval > absl::ZeroDuration()) {
+      pace_ = std::thread([this] { Every(options_.token_interval, [this] { Step(); }); });
+    }
+    if (options_.load_interval > absl::ZeroDuration()) {
+      teller_ = std::thread([this] { Every(options_.load_interval, [this] { TellLoadNow(); }); });
+    }
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
@@ -162,7 +167,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
 
   int started() const override {
     absl::MutexLock lock(&mutex_);
-    return static_cast<int>(requests_.size());
+    return started_;
   }
   int running() const override {
     absl::MutexLock lock(&mutex_);
@@ -185,9 +190,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     return media_chunks_;
   }
   bool AwaitStarted(int count) override {
-    return Await([this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-      return static_cast<int>(requests_.size()) >= count;
-    });
+    return Await([this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return started_ >= count; });
   }
   bool AwaitRunning(int count) override {
     return Await([this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
@@ -254,11 +257,13 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       cancelled_ += static_cast<int>(streams_.erase({session, message.cancel().stream_id()}));
     } else if (message.has_start()) {
       const v1::GenerateRequest& request = message.start().request();
-      requests_.push_back(request);
+      ++started_;
+      if (options_.keep_requests) requests_.push_back(request);
       Stream stream;
       stream.answer = Resumed(options_.answer(request), request);
       stream.prompt_tokens = request.prompt_tokens_size();
-      stream.number = requests_.size();
+      stream.number = started_;
+      stream.logprobs = request.sampling().want_logprobs();
       stream.allowed = pace_.joinable() ? 0 : std::numeric_limits<size_t>::max();
       if (request.has_prompt_logprobs()) {
         stream.scored.assign(request.prompt_tokens().begin() + 1, request.prompt_tokens().end());
@@ -319,9 +324,10 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     int prompt_tokens = 0;
     std::vector<uint32_t> scored;  // tokens of the prompt of which log probabilities are wanted
     size_t sent = 0;
-    size_t number = 0;   // Rises with each request.
+    int number = 0;      // Rises with each request.
     size_t allowed = 0;  // Tokens that its pace gives it by now.
     int media_awaited = 0;
+    bool logprobs = false;
   };
   using StreamMap = std::map<StreamKey, Stream>;
 
@@ -341,9 +347,12 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
         scored.add_top_logprobs(-0.25f);
       }
       reply.add_tokens(answer.tokens[stream.sent++]);
-      reply.add_logprobs()->set_logprob(-0.5f);
-      reply.mutable_logprobs(0)->add_top_ids(reply.tokens(0));
-      reply.mutable_logprobs(0)->add_top_logprobs(-0.5f);
+      if (stream.logprobs) {
+        v1::TokenLogprobs& logprobs = *reply.add_logprobs();
+        logprobs.set_logprob(-0.5f);
+        logprobs.add_top_ids(reply.tokens(0));
+        logprobs.add_top_logprobs(-0.5f);
+      }
       if (stream.sent == answer.tokens.size() && !error) SetLast(stream, reply);
       it->first.first->Send(it->first.second, std::move(reply));
     }
@@ -373,14 +382,12 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     if (!oldest.empty()) TellLoad();
   }
 
-  void Pace() {
+  // Until the worker ends. By the clock, so that what was late once is not late for ever.
+  template <typename Work>
+  void Every(absl::Duration interval, const Work& work) {
     absl::Time next = absl::Now();
     absl::MutexLock lock(&mutex_);
-    // By the clock, so that a step that was late is not late for ever.
-    while (
-        !mutex_.AwaitWithDeadline(absl::Condition(&stopping_), next += options_.token_interval)) {
-      Step();
-    }
+    while (!mutex_.AwaitWithDeadline(absl::Condition(&stopping_), next += interval)) work();
   }
 
   static void SetLast(const Stream& stream, v1::GenerateReply& reply) {
@@ -424,6 +431,11 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   }
 
   void TellLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    load_changed_ = true;
+    if (!teller_.joinable()) TellLoadNow();
+  }
+  void TellLoadNow() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!std::exchange(load_changed_, false)) return;
     for (testing::Watch* watch : watches_) watch->Send(Load());
   }
 
@@ -434,7 +446,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   }
 
   const Options options_;
-  std::thread pace_;
+  std::thread pace_, teller_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 
@@ -442,10 +454,12 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   size_t hold_after_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<size_t>::max();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool load_changed_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, std::string> adapters_ ABSL_GUARDED_BY(mutex_);
   v1::Load load_ ABSL_GUARDED_BY(mutex_);
   std::vector<PageEvent> pages_ ABSL_GUARDED_BY(mutex_);  // that are stored
   int watches_begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  int started_ ABSL_GUARDED_BY(mutex_) = 0;
   int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SessionRequest::MediaChunk> media_chunks_ ABSL_GUARDED_BY(mutex_);
@@ -456,31 +470,28 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
 // ------------------------------------------------------------------ Session
 
 void Session::Send(uint64_t stream_id, v1::GenerateReply reply) {
-  v1::SessionReply message;
-  v1::SessionReply::Output& output = *message.add_outputs();
+  absl::MutexLock lock(&mutex_);
+  v1::SessionReply::Output& output = *outbox_.add_outputs();
   output.set_stream_id(stream_id);
   *output.mutable_reply() = std::move(reply);
-  Put(std::move(message));
+  if (!writing_) WriteNext();
 }
 
 void Session::AskForMedia(uint64_t stream_id, int count) {
-  v1::SessionReply message;
-  v1::SessionReply::NeedMedia& need = *message.add_need_media();
+  absl::MutexLock lock(&mutex_);
+  v1::SessionReply::NeedMedia& need = *outbox_.add_need_media();
   need.set_stream_id(stream_id);
   for (int i = 0; i < count; ++i) need.add_media(i);
-  Put(std::move(message));
-}
-
-void Session::Put(v1::SessionReply message) {
-  absl::MutexLock lock(&mutex_);
-  if (ended_) return;
-  outbox_.push_back(std::move(message));
   if (!writing_) WriteNext();
 }
 
 void Session::WriteNext() {
-  writing_ = !outbox_.empty() && !ended_;
-  if (writing_) return StartWrite(&outbox_.front());
+  writing_ = outbox_.outputs_size() + outbox_.need_media_size() > 0 && !ended_;
+  if (writing_) {
+    sent_.Swap(&outbox_);
+    outbox_.Clear();
+    return StartWrite(&sent_);
+  }
   if (!ended_ || finished_) return;
   finished_ = true;
   Finish(grpc::Status::OK);
@@ -499,7 +510,6 @@ void Session::OnReadDone(bool ok) {
 
 void Session::OnWriteDone(bool ok) {
   absl::MutexLock lock(&mutex_);
-  outbox_.pop_front();
   WriteNext();
 }
 

@@ -15,12 +15,14 @@
 
 namespace facet::testing {
 
-// A worker without a model: speaks worker.proto and answers as it was told. Nothing in it waits
-// for time, unless it is asked to: a test holds answers back and lets them go. Safe to use from any thread.
+// A worker without a model: speaks worker.proto and answers as it was told. Nothing in it waits for
+// time, unless it is asked to: a test holds answers back and lets them go. Safe to use from any
+// thread.
 class FakeWorker {
  public:
-  // What one request gets: `tokens`, one message for each, the last with the finish reason; or an
-  // error after them. Of a request with `resume_from`, which must be how `tokens` begin, the rest.
+  // What one request gets: `tokens`, one output for each, the last with the finish reason; or an
+  // error after them. Outputs that wait for the connection go in one message, as a worker's do. Of
+  // a request with `resume_from`, which must be how `tokens` begin, the rest.
   struct Answer {
     std::vector<uint32_t> tokens;
     v1::FinishReason finish_reason = v1::FINISH_REASON_STOP;
@@ -36,7 +38,10 @@ class FakeWorker {
     // If not zero: each of the running_requests_max oldest requests gets a token each time that
     // this has passed, and the others wait; else each gets all at once.
     absl::Duration token_interval = absl::ZeroDuration();
+    // If not zero: how often it tells its load while that changes; else at once.
+    absl::Duration load_interval = absl::ZeroDuration();
     bool ask_for_media = false;  // Answers wait until the request's media have come.
+    bool keep_requests = true;   // For requests(); a load generator's would fill the memory.
     // Names of LoRA adapters that it holds from the beginning, with their paths.
     std::map<std::string, std::string> adapters = {};
   };
