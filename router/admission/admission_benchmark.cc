@@ -53,7 +53,8 @@ void BM_PushAndPop(benchmark::State& state) {
   while (next <= static_cast<uint64_t>(state.range(0))) push();
   for (auto _ : state) {
     push();
-    benchmark::DoNotOptimize(queue.Pop([](const std::string&) { return true; }));
+    benchmark::DoNotOptimize(
+        queue.Pop([](const std::string&, const std::string&) { return true; }));
   }
 }
 BENCHMARK(BM_PushAndPop)->Args({16, 1})->Args({4096, 1})->Args({4096, 10})->Args({4096, 100});

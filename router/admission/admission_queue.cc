@@ -27,15 +27,14 @@ void AdmissionQueue::PushBack(QueuedAnswer answer) {
   tenants_[tenant].served -= given;
 }
 
-std::optional<QueuedAnswer> AdmissionQueue::Pop(
-    absl::FunctionRef<bool(const std::string& lane)> open) {
+std::optional<QueuedAnswer> AdmissionQueue::Pop(OpenFunction open) {
   TenantQueue* best = nullptr;
   uint64_t best_id = 0;
   for (auto& [name, tenant] : tenants_) {
     if (best != nullptr && tenant.served >= best->served) continue;
     std::pair<double, uint64_t> first(std::numeric_limits<double>::infinity(), 0);
     for (const auto& [lane_name, lane] : tenant.lanes) {
-      if (lane.begin()->first < first && open(lane_name)) first = lane.begin()->first;
+      if (lane.begin()->first < first && open(name, lane_name)) first = lane.begin()->first;
     }
     if (first.second == 0) continue;
     best = &tenant;
@@ -111,7 +110,7 @@ std::vector<AdmissionQueue::TenantView> AdmissionQueue::Tenants() const {
   std::vector<TenantView> views;
   for (const auto& [name, tenant] : tenants_) {
     if (tenant.answers == 0) continue;
-    views.push_back({name, tenant.answers, tenant.tokens, tenant.bytes});
+    views.push_back({name, tenant.weight, tenant.answers, tenant.tokens, tenant.bytes});
   }
   return views;
 }

@@ -51,8 +51,9 @@ class AdmissionQueue {
   std::vector<QueuedAnswer> Push(QueuedAnswer answer);
   // Back to its place, after Pop gave it and it found no room. It fits in any case.
   void PushBack(QueuedAnswer answer);
-  // The next whose lane is open.
-  std::optional<QueuedAnswer> Pop(absl::FunctionRef<bool(const std::string& lane)> open);
+  // The next of those whose tenant and lane are open.
+  using OpenFunction = absl::FunctionRef<bool(const std::string& tenant, const std::string& lane)>;
+  std::optional<QueuedAnswer> Pop(OpenFunction open);
   // False if it is not there.
   bool Remove(uint64_t id);
   // Takes out those whose deadline has come.
@@ -65,6 +66,7 @@ class AdmissionQueue {
   size_t bytes() const { return bytes_; }
   struct TenantView {
     std::string tenant;
+    double weight;
     size_t answers;
     double tokens;
     size_t bytes;

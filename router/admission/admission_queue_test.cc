@@ -15,7 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-bool AllOpen(const std::string&) { return true; }
+bool AllOpen(const std::string&, const std::string&) { return true; }
 
 class AdmissionQueueTest : public ::testing::Test {
  protected:
@@ -83,7 +83,7 @@ TEST_F(AdmissionQueueTest, AClosedLaneHoldsUpNobodyElse) {
   stuck.lane = "pirate";
   queue_.Push(stuck);
   queue_.Push(Answer(2, "a", 1, 20));
-  const auto open = [](const std::string& lane) { return lane.empty(); };
+  const auto open = [](const std::string&, const std::string& lane) { return lane.empty(); };
   EXPECT_EQ(queue_.Pop(open)->id, 2u);
   EXPECT_FALSE(queue_.Pop(open).has_value());
   EXPECT_THAT(PopAll(queue_), ElementsAre(1));

@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "router/admission/drain_rate.h"
+#include "router/admission/row_shares.h"
 #include "router/admission/tenant.h"
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
@@ -53,9 +54,12 @@ class WaitingLine::Core : public std::enable_shared_from_this<Core> {
   boost::json::object Describe() const;
 
   // Of tickets.
-  absl::StatusOr<bool> Look(uint64_t id);
+  absl::StatusOr<Turn> Look(uint64_t id);
   void WaitOn(uint64_t id);
   void Leave(uint64_t id);
+  // Of those at workers.
+  void Begin(const std::string& tenant, double weight);
+  void End(const std::string& tenant);
 
  private:
   enum class State { kWaiting, kTurn, kRefused };
@@ -65,6 +69,7 @@ class WaitingLine::Core : public std::enable_shared_from_this<Core> {
     std::function<void()> wake;
     double entered_s;
     State state = State::kWaiting;
+    bool claims = false;  // Its turn: another's place.
     absl::Status refusal = absl::OkStatus();
   };
   using Wakes = std::vector<std::function<void()>>;
@@ -79,6 +84,9 @@ class WaitingLine::Core : public std::enable_shared_from_this<Core> {
   void RefuseForlorn(double now_s, Rooms& rooms, Wakes& wakes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GiveTurns(Rooms& rooms, Wakes& wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveClaims(Rooms& rooms, Wakes& wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveTurn(const QueuedAnswer& answer, bool claims, Rooms& rooms, Wakes& wakes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Refuse(uint64_t id, absl::Status refusal, Wakes& wakes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // It waits no more.
@@ -99,6 +107,7 @@ class WaitingLine::Core : public std::enable_shared_from_this<Core> {
 
   mutable absl::Mutex mutex_;
   AdmissionQueue queue_ ABSL_GUARDED_BY(mutex_);
+  RowShares shares_ ABSL_GUARDED_BY(mutex_);
   DrainRate rate_ ABSL_GUARDED_BY(mutex_);
   RoomFunction room_ ABSL_GUARDED_BY(mutex_);  // Empty once it is stopped.
   absl::flat_hash_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mutex_);
@@ -119,12 +128,24 @@ class TicketOf final : public WaitingLine::Ticket {
  public:
   TicketOf(std::shared_ptr<Core> core, uint64_t id) : core_(std::move(core)), id_(id) {}
   ~TicketOf() override { core_->Leave(id_); }
-  absl::StatusOr<bool> Look() override { return core_->Look(id_); }
+  absl::StatusOr<WaitingLine::Turn> Look() override { return core_->Look(id_); }
   void WaitOn() override { core_->WaitOn(id_); }
 
  private:
   const std::shared_ptr<Core> core_;  // Shared with the line.
   const uint64_t id_;
+};
+
+template <typename Core>
+class AtWorkerOf final : public WaitingLine::AtWorker {
+ public:
+  AtWorkerOf(std::shared_ptr<Core> core, std::string tenant)
+      : core_(std::move(core)), tenant_(std::move(tenant)) {}
+  ~AtWorkerOf() override { core_->End(tenant_); }
+
+ private:
+  const std::shared_ptr<Core> core_;  // Shared with the line.
+  const std::string tenant_;
 };
 
 }  // namespace
@@ -174,11 +195,12 @@ absl::StatusOr<std::unique_ptr<WaitingLine::Ticket>> WaitingLine::Core::Enter(
   return std::make_unique<TicketOf<Core>>(shared_from_this(), id);
 }
 
-absl::StatusOr<bool> WaitingLine::Core::Look(uint64_t id) {
+absl::StatusOr<WaitingLine::Turn> WaitingLine::Core::Look(uint64_t id) {
   absl::MutexLock lock(&mutex_);
   const Entry& entry = entries_.at(id);
   if (entry.state == State::kRefused) return entry.refusal;
-  return entry.state == State::kTurn;
+  if (entry.state == State::kWaiting) return Turn::kNotYet;
+  return entry.claims ? Turn::kClaim : Turn::kRoom;
 }
 
 void WaitingLine::Core::WaitOn(uint64_t id) {
@@ -216,6 +238,7 @@ void WaitingLine::Core::CountEnd(const Entry& entry) {
 }
 
 void WaitingLine::Core::EndTurn(const Entry& entry) {
+  shares_.End(entry.answer.tenant);
   --turns_;
   turn_tokens_ -= entry.answer.prompt_tokens;
   if (turns_ == 0) turn_tokens_ = 0;
@@ -279,6 +302,7 @@ void WaitingLine::Core::DecideLocked(double now_s, Wakes& wakes) {
     RefuseForlorn(now_s, rooms, wakes);
   }
   GiveTurns(rooms, wakes);
+  GiveClaims(rooms, wakes);
 }
 
 WaitingLine::LaneRoom& WaitingLine::Core::RoomOf(const std::string& lane, Rooms& rooms) {
@@ -324,23 +348,62 @@ void WaitingLine::Core::RefuseForlorn(double now_s, Rooms& rooms, Wakes& wakes) 
 }
 
 void WaitingLine::Core::GiveTurns(Rooms& rooms, Wakes& wakes) {
-  const auto open = [&](const std::string& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return RoomOf(lane, rooms).room.any();
+  const auto open = [&](const std::string&, const std::string& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(
+                        mutex_) { return RoomOf(lane, rooms).room.any(); };
+  while (const std::optional<QueuedAnswer> next = queue_.Pop(open)) {
+    GiveTurn(*next, /*claims=*/false, rooms, wakes);
+  }
+}
+
+void WaitingLine::Core::GiveClaims(Rooms& rooms, Wakes& wakes) {
+  if (queue_.size() == 0) return;
+  std::map<std::string, RowUse> uses = shares_.Uses();
+  for (const AdmissionQueue::TenantView& view : queue_.Tenants()) {
+    RowUse& use = uses[view.tenant];
+    use.tenant = view.tenant;
+    use.weight = view.weight;
+    use.waits = true;
+  }
+  std::vector<RowUse> all;
+  for (auto& [tenant, use] : uses) all.push_back(std::move(use));
+  std::map<std::string, int64_t> claims = RowsToClaim(RoomOf("", rooms).rows, all);
+  const auto open = [&](const std::string& tenant,
+                        const std::string& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto claim = claims.find(tenant);
+    return claim != claims.end() && claim->second > 0 && RoomOf(lane, rooms).serving;
   };
   while (const std::optional<QueuedAnswer> next = queue_.Pop(open)) {
-    // Workers may be of several lanes, so each lane may have less room now.
-    for (auto& [lane, of_lane] : rooms) {
-      --of_lane.room.requests;
-      of_lane.room.prompt_tokens -= static_cast<int64_t>(next->prompt_tokens);
-    }
-    ++turns_;
-    turn_tokens_ += next->prompt_tokens;
-    rate_.Add(next->tokens);
-    Entry& entry = entries_.at(next->id);
-    entry.state = State::kTurn;
-    CountEnd(entry);
-    wakes.push_back(entry.wake);
+    --claims[next->tenant];
+    GiveTurn(*next, /*claims=*/true, rooms, wakes);
   }
+}
+
+void WaitingLine::Core::GiveTurn(const QueuedAnswer& answer, bool claims, Rooms& rooms,
+                                 Wakes& wakes) {
+  // Workers may be of several lanes, so each lane may have less room now.
+  for (auto& [lane, of_lane] : rooms) {
+    --of_lane.room.requests;
+    of_lane.room.prompt_tokens -= static_cast<int64_t>(answer.prompt_tokens);
+  }
+  ++turns_;
+  turn_tokens_ += answer.prompt_tokens;
+  shares_.Begin(answer.tenant, answer.weight);
+  rate_.Add(answer.tokens);
+  Entry& entry = entries_.at(answer.id);
+  entry.state = State::kTurn;
+  entry.claims = claims;
+  CountEnd(entry);
+  wakes.push_back(entry.wake);
+}
+
+void WaitingLine::Core::Begin(const std::string& tenant, double weight) {
+  absl::MutexLock lock(&mutex_);
+  shares_.Begin(tenant, weight);
+}
+
+void WaitingLine::Core::End(const std::string& tenant) {
+  absl::MutexLock lock(&mutex_);
+  shares_.End(tenant);
 }
 
 void WaitingLine::Core::Stop() {
@@ -387,6 +450,12 @@ void WaitingLine::Stop() { core_->Stop(); }
 absl::StatusOr<std::unique_ptr<WaitingLine::Ticket>> WaitingLine::Enter(
     QueuedAnswer answer, const TenantMetrics& metrics, std::function<void()> wake) {
   return core_->Enter(std::move(answer), metrics, std::move(wake));
+}
+
+std::unique_ptr<WaitingLine::AtWorker> WaitingLine::CountAtWorker(const std::string& tenant,
+                                                                  double weight) {
+  core_->Begin(tenant, weight);
+  return std::make_unique<AtWorkerOf<Core>>(core_, tenant);
 }
 
 bool WaitingLine::empty() const { return core_->empty(); }

@@ -23,15 +23,18 @@ struct WaitingLineOptions {
 };
 
 // The only queue of requests: what no worker has room for waits here, in the order of
-// AdmissionQueue, until a worker has, its deadline comes, or its client leaves. Decides when
-// workers' loads change, and 20 times a second while something waits. All methods may be called
-// from any thread.
+// AdmissionQueue, until a worker has, its deadline comes, or its client leaves. A tenant that has
+// fewer of the workers' rows than its share (row_shares.h) does not wait until another's answers
+// end: it takes the place of one. Decides when workers' loads change, and 20 times a second while
+// something waits. All methods may be called from any thread.
 class WaitingLine {
  public:
-  // What all workers of a lane together have; `serving`: there is one, full or not.
+  // What all workers of a lane together have; `serving`: there is one, full or not. `rows`: answers
+  // that they can have at the same time.
   struct LaneRoom {
     bool serving = false;
     Room room;
+    int64_t rows = 0;
   };
   // Must not call the line. An empty lane is that of answers that any worker will do for.
   using RoomFunction = std::function<LaneRoom(const std::string& lane)>;
@@ -43,15 +46,17 @@ class WaitingLine {
   WaitingLine(const WaitingLine&) = delete;
   WaitingLine& operator=(const WaitingLine&) = delete;
 
+  // Whether an answer's turn has come: there is room for it; or it is to take the place of another
+  // tenant's, by a higher priority.
+  enum class Turn { kNotYet, kRoom, kClaim };
   // An answer's place in the line. Leaves it when it is destroyed.
   class Ticket {
    public:
     virtual ~Ticket() = default;
-    // Whether its turn has come: then it may be given to a worker, and the ticket be destroyed.
-    // UNAVAILABLE, with the reason as `code` and the time until it is worth to try again: it is
-    // refused.
-    virtual absl::StatusOr<bool> Look() = 0;
-    // There was no room after all: it waits on, at its old place.
+    // If its turn has come, it may be given to a worker, and the ticket be destroyed. UNAVAILABLE,
+    // with the reason as `code` and the time until it is worth to try again: it is refused.
+    virtual absl::StatusOr<Turn> Look() = 0;
+    // No worker took it after all: it waits on, at its old place.
     virtual void WaitOn() = 0;
   };
   // Puts an answer into the line; its id is the line's to choose, and its deadline is held to
@@ -59,6 +64,13 @@ class WaitingLine {
   // at once, if by all that is known it cannot be in time.
   absl::StatusOr<std::unique_ptr<Ticket>> Enter(QueuedAnswer answer, const TenantMetrics& metrics,
                                                 std::function<void()> wake);
+
+  // An answer of a tenant is at a worker for as long as this lives.
+  class AtWorker {
+   public:
+    virtual ~AtWorker() = default;
+  };
+  std::unique_ptr<AtWorker> CountAtWorker(const std::string& tenant, double weight);
 
   // Nothing waits, so who comes need not either.
   bool empty() const;

@@ -59,6 +59,7 @@ absl::Status Relay::Place(bool is_new) {
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
   ASSIGN_OR_RETURN(
       stream_, pool_.Start(request_, {numerics_class_, tried_, media_, keys_, is_new}, mailbox_));
+  at_worker_ = pool_.line().CountAtWorker(tenant_->tenant(), tenant_->weight());
   tried_.insert(stream_->worker_index);
   worker_ = stream_->address;
   why_ = stream_->why;
@@ -85,8 +86,8 @@ absl::Status Relay::EnterLine() {
 }
 
 absl::Status Relay::TakeTurn() {
-  const absl::StatusOr<bool> turn = ticket_->Look();
-  if (turn.ok() && !*turn) return absl::OkStatus();
+  const absl::StatusOr<WaitingLine::Turn> turn = ticket_->Look();
+  if (turn.ok() && *turn == WaitingLine::Turn::kNotYet) return absl::OkStatus();
   queue_wait_s_ += std::chrono::duration<double>(Clock::now() - entered_line_).count();
   entered_line_ = Clock::now();
   if (!turn.ok()) return Fail(turn.status());
@@ -96,9 +97,13 @@ absl::Status Relay::TakeTurn() {
                                "later."),
         /*param=*/"", "deadline"));
   }
-  if (Place(/*is_new=*/true).ok()) {
+  const bool claims = *turn == WaitingLine::Turn::kClaim;
+  // The worker lets one of a lower priority wait for it.
+  if (claims) request_.set_priority(request_.priority() + 1);
+  if (Place(/*is_new=*/!claims).ok()) {
     ticket_ = nullptr;
   } else {
+    if (claims) request_.set_priority(request_.priority() - 1);
     ticket_->WaitOn();
   }
   return absl::OkStatus();
@@ -158,6 +163,7 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
   if (reply.finish_reason() == v1::FINISH_REASON_UNSPECIFIED) return absl::OkStatus();
   ledger_ = reply.ledger();
   stream_.reset();
+  at_worker_.reset();
   text_.Finish(delta.text);
   // What was held back may hold a stop string.
   End(text_.stopped() ? v1::FINISH_REASON_STOP : reply.finish_reason(), delta);
@@ -192,6 +198,7 @@ absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelt
                                         {"reason", absl::string_view(reason.message())}});
   tried_.insert(stream_->worker_index);
   stream_.reset();
+  at_worker_.reset();
   lost_reason_ = reason;
   lost_kind_ = kind;
   if (!lost_at_.has_value()) lost_at_ = Clock::now();
@@ -231,6 +238,7 @@ absl::Status Relay::GoOn(RelayDelta& delta) {
 absl::Status Relay::Fail(const absl::Status& reason) {
   ticket_ = nullptr;
   stream_.reset();
+  at_worker_.reset();
   done_ = true;
   error_ = reason;
   return error_;
@@ -241,6 +249,7 @@ void Relay::Cancel() {
   if (!stream_.has_value()) return;
   stream_->worker->Cancel(stream_->id);
   stream_.reset();
+  at_worker_.reset();
 }
 
 bool Relay::IsStop(int id) const { return absl::c_linear_search(request_.stop_tokens(), id); }

@@ -243,6 +243,7 @@ WaitingLine::LaneRoom WorkerPool::RoomOf(const std::string& lane) const {
     if (!IsServing(workers[i])) continue;
     if (!lane.empty() && !HoldsAdapter(i, adapter.first, adapter.second)) continue;
     all.serving = true;
+    all.rows += workers[i].running_max;
     const Room room = RoomAt(workers[i]);
     if (!room.any()) continue;
     all.room.requests += room.requests;

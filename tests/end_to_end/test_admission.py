@@ -142,8 +142,8 @@ class AdmissionTest(unittest.TestCase):
         self.assertTrue(15 <= int(headers["Retry-After"]) <= 20, headers["Retry-After"])
         self.assertEqual(json.loads(text)["error"]["code"], "requests_per_minute")
 
-    # Given a tenant that floods, ten times what the worker's rows take, expect another's first
-    # tokens to come as soon as a few rows have ended, long before the flood's own.
+    # Given a tenant that floods, ten times what the worker's rows take, expect another's requests
+    # to take the place of some of its, and the first tokens to come about as soon as alone.
     def test_a_flood_leaves_others_unhurt(self):
         self.start([entry("flood"), entry("other")])
         alone = [self.first_token_s("other", f"alone {i}") for i in range(20)]
@@ -156,7 +156,8 @@ class AdmissionTest(unittest.TestCase):
         p90 = [statistics.quantiles(times, n=10)[-1] for times in (alone, beside)]
         print(f"first token, p90: alone {p90[0] * 1e3:.0f} ms, beside a flood {p90[1] * 1e3:.0f} ms;"
               f" the flood's own requests wait {flood_wait / flood_count * 1e3:.0f} ms on average")
-        self.assertLess(p90[1], flood_wait / flood_count / 4)
+        # Eighty clients of one Python process are slow to look at what came.
+        self.assertLess(p90[1], flood_wait / flood_count / 20)
 
     # Given a queue with a time limit that it cannot keep, expect 503 with Retry-After and the
     # reason for some, answers for the others, and nothing lost.

@@ -263,6 +263,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
       stream.answer = Resumed(options_.answer(request), request);
       stream.prompt_tokens = request.prompt_tokens_size();
       stream.number = started_;
+      stream.priority = request.priority();
       stream.logprobs = request.sampling().want_logprobs();
       stream.allowed = pace_.joinable() ? 0 : std::numeric_limits<size_t>::max();
       if (request.has_prompt_logprobs()) {
@@ -324,7 +325,8 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     int prompt_tokens = 0;
     std::vector<uint32_t> scored;  // tokens of the prompt of which log probabilities are wanted
     size_t sent = 0;
-    int number = 0;      // Rises with each request.
+    int number = 0;  // Rises with each request.
+    int priority = 0;
     size_t allowed = 0;  // Tokens that its pace gives it by now.
     int media_awaited = 0;
     bool logprobs = false;
@@ -365,21 +367,22 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
     streams_.erase(it);
   }
 
-  // A step: the oldest requests get a token each.
+  // A step: the requests of the highest priority, and of these the oldest, get a token each.
   void Step() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    std::vector<StreamMap::iterator> oldest;
-    for (auto it = streams_.begin(); it != streams_.end(); ++it) oldest.push_back(it);
-    std::sort(oldest.begin(), oldest.end(), [](StreamMap::iterator a, StreamMap::iterator b) {
-      return a->second.number < b->second.number;
+    std::vector<StreamMap::iterator> first;
+    for (auto it = streams_.begin(); it != streams_.end(); ++it) first.push_back(it);
+    std::sort(first.begin(), first.end(), [](StreamMap::iterator a, StreamMap::iterator b) {
+      return std::pair(-a->second.priority, a->second.number) <
+             std::pair(-b->second.priority, b->second.number);
     });
-    if (oldest.size() > options_.description.running_requests_max()) {
-      oldest.resize(options_.description.running_requests_max());
+    if (first.size() > options_.description.running_requests_max()) {
+      first.resize(options_.description.running_requests_max());
     }
-    for (const StreamMap::iterator it : oldest) {
+    for (const StreamMap::iterator it : first) {
       ++it->second.allowed;
       Advance(it);
     }
-    if (!oldest.empty()) TellLoad();
+    if (!first.empty()) TellLoad();
   }
 
   // Until the worker ends. By the clock, so that what was late once is not late for ever.

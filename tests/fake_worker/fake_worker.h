@@ -35,8 +35,9 @@ class FakeWorker {
     std::string address = "127.0.0.1:0";  // Port 0: the kernel picks.
     v1::DescribeReply description;
     AnswerFunction answer;
-    // If not zero: each of the running_requests_max oldest requests gets a token each time that
-    // this has passed, and the others wait; else each gets all at once.
+    // If not zero: of the requests the running_requests_max of the highest priority, then the
+    // oldest, get a token each time that this has passed, and the others wait; else each gets all
+    // at once.
     absl::Duration token_interval = absl::ZeroDuration();
     // If not zero: how often it tells its load while that changes; else at once.
     absl::Duration load_interval = absl::ZeroDuration();
