@@ -13,6 +13,10 @@ TEST(Sha256Test, GivesTheStandardsDigests) {
   EXPECT_EQ(absl::BytesToHexString(Sha256({"a", "", "bc"})), abc);
   EXPECT_EQ(absl::BytesToHexString(Sha256({})),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  for (int again = 0; again < 2; ++again) {
+    const auto digest = Sha256Of("abc");
+    EXPECT_EQ(absl::BytesToHexString(std::string(digest.begin(), digest.end())), abc);
+  }
 }
 
 }  // namespace

@@ -1,18 +1,17 @@
 #include "proto/page_key.h"
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 
-#include "openssl/sha.h"
+#include "base/sha256.h"
 
 namespace facet {
 namespace {
 
 PageKey FirstHalf(const std::string& bytes) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
+  const std::array<uint8_t, kSha256Bytes> digest = Sha256Of(bytes);
   PageKey key;
-  std::copy_n(digest, key.size(), key.begin());
+  std::copy_n(digest.begin(), key.size(), key.begin());
   return key;
 }
 
@@ -33,12 +32,11 @@ PageKey RootPageKey(absl::string_view salt, absl::string_view adapter_digest) {
 
 MediaDigest DigestOfMedia(uint32_t kind, uint32_t grid_width, absl::string_view bytes) {
   // The tensor may be large, so it is hashed where it is.
-  unsigned char tensor[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), tensor);
+  const std::array<uint8_t, kSha256Bytes> tensor = Sha256Of(bytes);
   std::string head = "facet media";
   AppendNumber(head, kind);
   AppendNumber(head, grid_width);
-  head.append(reinterpret_cast<const char*>(tensor), sizeof(tensor));
+  head.append(tensor.begin(), tensor.end());
   return FirstHalf(head);
 }
 

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "base/flags.h"
 #include "base/grpc_log.h"
+#include "base/lock_checks.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "router/router.h"
@@ -129,6 +130,7 @@ facet::RouterOptions OptionsFromFlags() {
 int main(int argc, char** argv) {
   facet::BlockTerminationSignals();
   facet::ParseFlags(argc, argv, kUsage);
+  facet::SkipLockOrderChecksInRelease();
   facet::StartLog("router");
   facet::LogEffectiveFlags();
   facet::TakeOverGrpcLog();

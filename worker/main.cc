@@ -10,6 +10,7 @@
 #include "base/flags.h"
 #include "base/grpc_log.h"
 #include "base/listen_address.h"
+#include "base/lock_checks.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/status_macros.h"
@@ -196,6 +197,7 @@ int Main() {
 int main(int argc, char** argv) {
   facet::BlockTerminationSignals();
   facet::ParseFlags(argc, argv, facet::kUsage);
+  facet::SkipLockOrderChecksInRelease();
   facet::StartLog("worker");
   facet::LogEffectiveFlags();
   facet::TakeOverGrpcLog();
