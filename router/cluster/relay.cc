@@ -59,7 +59,7 @@ absl::Status Relay::Place(bool is_new) {
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
   ASSIGN_OR_RETURN(
       stream_, pool_.Start(request_, {numerics_class_, tried_, media_, keys_, is_new}, mailbox_));
-  tried_.insert(stream_->worker_index);
+  tried_.insert(stream_->address_digest);
   worker_ = stream_->address;
   why_ = stream_->why;
   return absl::OkStatus();
@@ -190,7 +190,7 @@ absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelt
                                         {"worker", stream_->address},
                                         {"tokens", generated_tokens_},
                                         {"reason", absl::string_view(reason.message())}});
-  tried_.insert(stream_->worker_index);
+  tried_.insert(stream_->address_digest);
   stream_.reset();
   lost_reason_ = reason;
   lost_kind_ = kind;

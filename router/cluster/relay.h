@@ -118,9 +118,9 @@ class Relay {
   std::shared_ptr<Mailbox> mailbox_;  // Shared with the worker client.
   std::optional<WorkerPool::Stream> stream_;
   std::string worker_, why_;
-  uint64_t numerics_class_ = 0;     // Of the worker that gave the last token.
-  absl::flat_hash_set<int> tried_;  // Since the last token.
-  int losses_ = 0, refusals_ = 0;   // Since the last token.
+  uint64_t numerics_class_ = 0;          // Of the worker that gave the last token.
+  absl::flat_hash_set<uint64_t> tried_;  // Since the last token: workers, as address_digest.
+  int losses_ = 0, refusals_ = 0;        // Since the last token.
   // Why, and since when it has had no token, while it has lost its worker.
   absl::Status lost_reason_;
   const char* lost_kind_ = "";
