@@ -14,7 +14,15 @@
 #include "base/signals.h"
 #include "router/router.h"
 
-ABSL_FLAG(std::vector<std::string>, workers, {}, "The workers' gRPC addresses, host:port,...");
+ABSL_FLAG(std::vector<std::string>, workers, {},
+          "The workers' gRPC addresses, host:port,...; dns:///name:port for all addresses that a "
+          "name has, now and later.");
+ABSL_FLAG(int, resolve_ms, 5'000,
+          "Between two looks at the addresses of names in --workers; sooner after a loss.");
+ABSL_FLAG(bool, accept_workers, false,
+          "Whether workers may make themselves known at --grpc_port (facet-worker --router). "
+          "Whoever reaches that port gets prompts then.");
+ABSL_FLAG(int, workers_max, 4096, "Workers from all sources together.");
 ABSL_FLAG(std::string, host, "0.0.0.0", "IP address to listen on, for HTTP and gRPC.");
 ABSL_FLAG(uint16_t, port, 9379, "HTTP port; 0 lets the kernel pick one.");
 ABSL_FLAG(uint16_t, grpc_port, 9380, "gRPC port; 0 lets the kernel pick one.");
@@ -84,6 +92,8 @@ constexpr char kUsage[] =
 
   facet-router --workers=127.0.0.1:9381,127.0.0.1:9382
   facet-router --workers=worker-0:9381 --port=80 --allowed_origins=https://example.com
+  facet-router --workers=dns:///workers.facet.svc.cluster.local:9381
+  facet-router --accept_workers
   facet-router --workers=10.0.0.5:9381,10.0.0.6:9381 --ext_proc_port=9002
 
 Prints {"http_port":N,"grpc_port":N,"ext_proc_port":N} when it listens. Every flag may also be given as
@@ -92,6 +102,9 @@ FACET_FLAG_<NAME> in the environment.)";
 facet::RouterOptions OptionsFromFlags() {
   facet::RouterOptions options;
   options.workers = absl::GetFlag(FLAGS_workers);
+  options.accept_workers = absl::GetFlag(FLAGS_accept_workers);
+  options.resolve_ms = absl::GetFlag(FLAGS_resolve_ms);
+  options.workers_max = absl::GetFlag(FLAGS_workers_max);
   options.http.host = absl::GetFlag(FLAGS_host);
   options.http.port = absl::GetFlag(FLAGS_port);
   options.http.allowed_origins = absl::GetFlag(FLAGS_allowed_origins);

@@ -1,5 +1,7 @@
 #include "router/metrics.h"
 
+#include <utility>
+
 namespace facet {
 namespace {
 
@@ -42,16 +44,19 @@ RouterMetrics::RouterMetrics()
       placed_computed_tokens(PlacedTokens(registry).Add({{"cached", "false"}})),
       media_bytes_sent(registry.Counter("facet_media_bytes_sent_total",
                                         "Bytes of pictures and sounds sent to workers.")),
-      worker_up(registry.Gauges("facet_worker_up", "1 while the worker takes requests.")),
-      worker_refusals(registry.Counters("facet_worker_refusals_total",
-                                        "Connected workers that the router would not use.")),
-      watch_gaps(
-          registry.Counters("facet_watch_gaps_total",
-                            "Times that a worker's news had a gap and were asked for anew.")),
+      workers(registry.Gauges("facet_workers",
+                              "Workers that the router connects to, by where it knows them from: "
+                              "the first that holds of list, dns, registered.")),
       shed_requests(registry.Counters("facet_shed_requests_total", "Requests refused for load.")),
       failovers(registry.Counters(
           "facet_failovers_total",
           "Answers that went on at another worker; exact: without a changed token.")),
+      worker_up_(registry.Gauges("facet_worker_up", "1 while the worker takes requests.")),
+      worker_refusals_(registry.Counters("facet_worker_refusals_total",
+                                         "Connected workers that the router would not use.")),
+      watch_gaps_(
+          registry.Counters("facet_watch_gaps_total",
+                            "Times that a worker's news had a gap and were asked for anew.")),
       tenant_requests_(registry.Counters("facet_tenant_requests_total",
                                          "Requests of a tenant: admitted, or refused for load or "
                                          "for a limit of its own.")),
@@ -85,6 +90,46 @@ TenantMetrics RouterMetrics::OfTenant(const std::string& name) {
           tokens("generated"),
           &requests_waiting_.Add({{"tenant", label}}),
           &admission_wait_seconds_.Add({{"tenant", label}}, RequestSecondsBuckets())};
+}
+
+WorkerMetrics::WorkerMetrics(RouterMetrics& metrics, std::string address)
+    : metrics_(metrics), address_(std::move(address)) {
+  absl::MutexLock lock(&metrics_.mutex_);
+  RouterMetrics::WorkerSeries& series = metrics_.worker_series_[address_];
+  ++series.holders;
+  if (series.up == nullptr) series.up = &metrics_.worker_up_.Add({{"worker", address_}});
+}
+
+WorkerMetrics::~WorkerMetrics() {
+  absl::MutexLock lock(&metrics_.mutex_);
+  const auto found = metrics_.worker_series_.find(address_);
+  RouterMetrics::WorkerSeries& series = found->second;
+  if (--series.holders > 0) return;
+  metrics_.worker_up_.Remove(series.up);
+  if (series.watch_gaps != nullptr) metrics_.watch_gaps_.Remove(series.watch_gaps);
+  for (const auto& [reason, counter] : series.refusals) metrics_.worker_refusals_.Remove(counter);
+  metrics_.worker_series_.erase(found);
+}
+
+void WorkerMetrics::SetUp(bool up) {
+  absl::MutexLock lock(&metrics_.mutex_);
+  metrics_.worker_series_.at(address_).up->Set(up ? 1 : 0);
+}
+
+void WorkerMetrics::CountRefusal(const std::string& reason) {
+  absl::MutexLock lock(&metrics_.mutex_);
+  prometheus::Counter*& counter = metrics_.worker_series_.at(address_).refusals[reason];
+  if (counter == nullptr) {
+    counter = &metrics_.worker_refusals_.Add({{"worker", address_}, {"reason", reason}});
+  }
+  counter->Increment();
+}
+
+void WorkerMetrics::CountWatchGap() {
+  absl::MutexLock lock(&metrics_.mutex_);
+  prometheus::Counter*& counter = metrics_.worker_series_.at(address_).watch_gaps;
+  if (counter == nullptr) counter = &metrics_.watch_gaps_.Add({{"worker", address_}});
+  counter->Increment();
 }
 
 }  // namespace facet

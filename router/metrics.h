@@ -1,6 +1,7 @@
 #ifndef FACET_ROUTER_METRICS_H_
 #define FACET_ROUTER_METRICS_H_
 
+#include <map>
 #include <set>
 #include <string>
 
@@ -45,10 +46,8 @@ struct RouterMetrics {
   prometheus::Counter& placed_pulled_tokens;    // {cached: elsewhere}
   prometheus::Counter& placed_computed_tokens;  // {cached: false}
   prometheus::Counter& media_bytes_sent;
-  prometheus::Family<prometheus::Gauge>& worker_up;          // {worker}
-  prometheus::Family<prometheus::Counter>& worker_refusals;  // {worker, reason}
-  prometheus::Family<prometheus::Counter>& watch_gaps;       // {worker}
-  prometheus::Family<prometheus::Counter>& shed_requests;    // {reason}
+  prometheus::Family<prometheus::Gauge>& workers;          // {origin: list|dns|registered}
+  prometheus::Family<prometheus::Counter>& shed_requests;  // {reason}
   // {reason: worker_lost|worker_full|worker_stopping, exact: true|false}
   prometheus::Family<prometheus::Counter>& failovers;
 
@@ -61,6 +60,18 @@ struct RouterMetrics {
   }
 
  private:
+  friend class WorkerMetrics;
+  // {worker}, and `reason` of refusals: those of workers that are there, and no others.
+  prometheus::Family<prometheus::Gauge>& worker_up_;
+  prometheus::Family<prometheus::Counter>& worker_refusals_;
+  prometheus::Family<prometheus::Counter>& watch_gaps_;
+  struct WorkerSeries {
+    int holders = 0;
+    prometheus::Gauge* up = nullptr;
+    prometheus::Counter* watch_gaps = nullptr;  // Null: there was none.
+    std::map<std::string, prometheus::Counter*> refusals;
+  };
+  std::map<std::string, WorkerSeries> worker_series_ ABSL_GUARDED_BY(mutex_);  // By address.
   // {tenant}, and more where it says so.
   prometheus::Family<prometheus::Counter>& tenant_requests_;  // outcome: admitted|shed
   prometheus::Family<prometheus::Counter>& tenant_tokens_;    // kind: computed|cached|generated
@@ -68,6 +79,25 @@ struct RouterMetrics {
   prometheus::Family<prometheus::Histogram>& admission_wait_seconds_;
   absl::Mutex mutex_;
   std::set<std::string> tenant_names_ ABSL_GUARDED_BY(mutex_);
+};
+
+// What is counted of one worker. Its series end with the last object for its address, since
+// addresses come and go for as long as the router lives.
+class WorkerMetrics {
+ public:
+  // `metrics` must outlive it.
+  WorkerMetrics(RouterMetrics& metrics, std::string address);
+  ~WorkerMetrics();
+  WorkerMetrics(const WorkerMetrics&) = delete;
+  WorkerMetrics& operator=(const WorkerMetrics&) = delete;
+
+  void SetUp(bool up);
+  void CountRefusal(const std::string& reason);
+  void CountWatchGap();
+
+ private:
+  RouterMetrics& metrics_;
+  const std::string address_;
 };
 
 }  // namespace facet

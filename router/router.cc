@@ -15,7 +15,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/listen_address.h"
 #include "base/status_macros.h"
+#include "base/target.h"
 #include "router/api/api_error.h"
+#include "router/cluster/discovery.h"
+#include "router/cluster/page_index.h"
+#include "router/cluster/registry_service.h"
 #include "router/cluster/worker_pool.h"
 #include "router/grpc_service.h"
 #include "router/metrics.h"
@@ -25,16 +29,20 @@ namespace {
 
 namespace asio = boost::asio;
 
+// Of the gRPC port, where workers register.
+constexpr int kRegistryKeepaliveMs = 10'000, kRegistryKeepaliveTimeoutMs = 5'000;
+constexpr int kRegistryPingIntervalMinMs = 5'000;
+
 absl::Status Check(const RouterOptions& options) {
-  if (options.workers.empty()) {
-    return absl::InvalidArgumentError("--workers is empty: name at least one worker as host:port");
+  if (options.workers.empty() && !options.accept_workers) {
+    return absl::InvalidArgumentError(
+        "--workers is empty: name at least one worker as host:port, or all addresses of a name as "
+        "dns:///name:port, or let workers name themselves with --accept_workers");
   }
-  for (const std::string& worker : options.workers) {
-    const size_t colon = worker.rfind(':');
-    if (colon == 0 || colon == std::string::npos || colon + 1 == worker.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--workers has \"", worker, "\", which is not host:port"));
-    }
+  if (options.resolve_ms < 1) return absl::InvalidArgumentError("--resolve_ms must be at least 1");
+  if (options.workers_max < 1 || options.workers_max > PageIndex::kWorkersMax / 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--workers_max must be in [1, ", PageIndex::kWorkersMax / 2, "]"));
   }
   if (options.threads < 1) return absl::InvalidArgumentError("--http_threads must be at least 1");
   if (options.media.threads < 1) {
@@ -82,6 +90,7 @@ class RouterImpl final : public Router {
   ~RouterImpl() override {
     Stop(0);
     keeper_.reset();
+    if (discovery_ != nullptr) discovery_->Stop();
     pool_.reset();
     work_.reset();
     for (std::thread& thread : threads_) thread.join();
@@ -90,9 +99,7 @@ class RouterImpl final : public Router {
 
   absl::Status Start(RouterOptions options) {
     ASSIGN_OR_RETURN(tenants_, Tenants::Start(options.tenants, metrics_));
-    pool_ = std::make_unique<WorkerPool>(context_, options.workers, options.worker,
-                                         options.failover, options.queue, options.queue_wait_ms,
-                                         options.index_pages_max, metrics_);
+    RETURN_IF_ERROR(StartWorkers(options));
     keeper_ = std::make_unique<AdapterKeeper>(pool_.get(), options.adapters);
     RETURN_IF_ERROR(StartGrpc(options));
     if (options.picker.port >= 0) {
@@ -121,6 +128,7 @@ class RouterImpl final : public Router {
     stopped_ = true;
     const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(drain_ms);
     if (grpc_ != nullptr) grpc_->GetHealthCheckService()->SetServingStatus(false);
+    if (registry_service_ != nullptr) registry_service_->Stop();
     if (http_ != nullptr) http_->Stop(drain_ms);
     if (picker_ != nullptr) picker_->Stop();
     if (grpc_ != nullptr) {
@@ -130,6 +138,26 @@ class RouterImpl final : public Router {
   }
 
  private:
+  absl::Status StartWorkers(const RouterOptions& options) {
+    DiscoveryOptions discovery;
+    for (const std::string& worker : options.workers) {
+      absl::StatusOr<Target> target = ParseTarget(worker);
+      if (!target.ok()) {
+        return absl::InvalidArgumentError(absl::StrCat("--workers: ", target.status().message()));
+      }
+      discovery.workers.push_back(*std::move(target));
+    }
+    discovery.resolve_ms = options.resolve_ms;
+    discovery.workers_max = options.workers_max;
+    discovery.lookup = options.lookup;
+    discovery_ = std::make_unique<Discovery>(context_, std::move(discovery), metrics_);
+    pool_ = std::make_unique<WorkerPool>(
+        context_, options.worker, options.failover, options.queue, options.queue_wait_ms,
+        options.index_pages_max, [this] { discovery_->OnLost(); }, metrics_);
+    discovery_->Start(pool_.get());
+    return absl::OkStatus();
+  }
+
   absl::Status StartGrpc(const RouterOptions& options) {
     EnablePlugins();
     grpc_service_ = std::make_unique<GrpcService>(context_, *pool_, *tenants_, loader_, metrics_);
@@ -138,6 +166,17 @@ class RouterImpl final : public Router {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &grpc_port_);
     builder.RegisterService(grpc_service_.get());
+    registry_service_ = std::make_unique<RegistryService>(*discovery_, options.accept_workers);
+    builder.RegisterService(registry_service_.get());
+    if (options.accept_workers) {
+      // A worker's call ends too when its host vanishes without a word, and the worker may ask for
+      // the same of this router.
+      builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kRegistryKeepaliveMs);
+      builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kRegistryKeepaliveTimeoutMs);
+      builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+      builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                                 kRegistryPingIntervalMinMs);
+    }
     grpc_ = builder.BuildAndStart();
     if (grpc_ == nullptr || grpc_port_ == 0) {
       return absl::UnavailableError(
@@ -154,9 +193,11 @@ class RouterImpl final : public Router {
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::vector<std::thread> threads_;
   std::unique_ptr<Tenants> tenants_;
+  std::unique_ptr<Discovery> discovery_;
   std::unique_ptr<WorkerPool> pool_;
   std::unique_ptr<AdapterKeeper> keeper_;
   std::unique_ptr<GrpcService> grpc_service_;
+  std::unique_ptr<RegistryService> registry_service_;
   int grpc_port_ = 0;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<EndpointPicker> picker_;  // Null: nobody may ask it.

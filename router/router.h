@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/name_lookup.h"
 #include "router/admission/admission_queue.h"
 #include "router/admission/tenants.h"
 #include "router/cluster/adapter_keeper.h"
@@ -20,8 +21,12 @@
 namespace facet {
 
 struct RouterOptions {
-  std::vector<std::string> workers;  // host:port each
-  HttpServerOptions http;            // Its error_body is set by the router.
+  std::vector<std::string> workers;  // As ParseTarget; of a name, all its addresses are workers.
+  bool accept_workers = false;       // That say themselves where they are (proto/registry.proto).
+  int resolve_ms = 5'000;            // Between two looks at the addresses of names.
+  int workers_max = 4096;
+  BlockingNameLookup lookup = BlockingSystemLookup;
+  HttpServerOptions http;  // Its error_body is set by the router.
   HttpApiOptions api;
   WorkerClientOptions worker;
   FailoverOptions failover;

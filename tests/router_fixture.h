@@ -95,12 +95,16 @@ class Client {
     ReadExactly(2);
     return chunk;
   }
+  // All chunks up to the end.
+  std::string ReadChunks() {
+    std::string all;
+    for (std::string chunk = ReadChunk(); !chunk.empty(); chunk = ReadChunk()) all += chunk;
+    return all;
+  }
   Response ReadResponse() {
     Response response = ReadHeader();
     if (response.headers.count("transfer-encoding") > 0) {
-      for (std::string chunk = ReadChunk(); !chunk.empty(); chunk = ReadChunk()) {
-        response.body += chunk;
-      }
+      response.body = ReadChunks();
     } else if (response.headers.count("content-length") > 0) {
       response.body = ReadExactly(std::stoul(response.headers["content-length"]));
     }

@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -54,6 +55,13 @@ class RouterPlacementTest : public RouterTest {
     AwaitDebug([&](const json::value& debug) { return debug.at("cached_pages") == count; });
   }
 
+  // What a debug page says of a worker.
+  const json::value& EntryOf(const json::value& page, int worker) const {
+    const json::array& workers = page.at("workers").as_array();
+    return *absl::c_find_if(workers, [&](const json::value& entry) {
+      return entry.at("worker") == workers_[worker]->address().c_str();
+    });
+  }
   int IndexOf(const std::string& address) const {
     for (size_t i = 0; i < workers_.size(); ++i) {
       if (workers_[i]->address() == address) return static_cast<int>(i);
@@ -105,8 +113,8 @@ TEST_F(RouterPlacementTest, GoesWhereThePagesAre) {
   const json::value explained = Post("/debug/placement", LongChat(0)).Json();
   EXPECT_EQ(explained.at("chosen"), workers_[owner]->address().c_str());
   EXPECT_EQ(explained.at("prompt_tokens"), tokens);
-  EXPECT_EQ(explained.at("workers").at(owner).at("cached_tokens"), pages * kPageTokens);
-  EXPECT_EQ(explained.at("workers").at(first).at("computed_tokens"), tokens);
+  EXPECT_EQ(EntryOf(explained, owner).at("cached_tokens"), pages * kPageTokens);
+  EXPECT_EQ(EntryOf(explained, first).at("computed_tokens"), tokens);
 
   workers_[owner]->TellPages(PagesOf(request, /*stored=*/false));
   AwaitPages(0);
@@ -133,12 +141,11 @@ TEST_F(RouterPlacementTest, PullsFromABusyOwner) {
   load.set_prefill_tokens_waiting(5000);
   workers_[owner]->SetLoad(load);
   AwaitDebug([&](const json::value& debug) {
-    return debug.at("workers").at(owner).at("prefill_tokens_waiting") == 5000;
+    return EntryOf(debug, owner).at("prefill_tokens_waiting") == 5000;
   });
   const json::value explained = Post("/debug/placement", LongChat(5)).Json();
-  EXPECT_EQ(explained.at("workers").at(first).at("pulled_tokens"), pages * kPageTokens);
-  EXPECT_EQ(explained.at("workers").at(first).at("pulled_from"),
-            workers_[owner]->address().c_str());
+  EXPECT_EQ(EntryOf(explained, first).at("pulled_tokens"), pages * kPageTokens);
+  EXPECT_EQ(EntryOf(explained, first).at("pulled_from"), workers_[owner]->address().c_str());
   const Response response = Post(kPath, LongChat(5));
   EXPECT_EQ(WorkerOf(response), first);
   EXPECT_THAT(response.headers.at("x-facet-placement"),
@@ -256,7 +263,7 @@ TEST_F(RouterPlacementTest, SaysNoMoreThanItShould) {
   EXPECT_EQ(Post("/debug/placement", R"({"prompt":"abc"})").Json().at("prompt_pages"), 0);
   workers_[0]->SetDraining(true);
   AwaitDebug(
-      [](const json::value& debug) { return debug.at("workers").at(0).at("draining").as_bool(); });
+      [this](const json::value& debug) { return EntryOf(debug, 0).at("draining").as_bool(); });
   const json::value nowhere = Post("/debug/placement", R"({"prompt":"abc"})").Json();
   EXPECT_TRUE(nowhere.at("chosen").is_null());
   EXPECT_THAT(std::string(nowhere.at("reason").as_string()), HasSubstr("No worker is ready"));

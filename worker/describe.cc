@@ -8,6 +8,9 @@
 #include "absl/strings/strip.h"
 #include "base/version.h"
 #include "model/gguf_writer.h"
+#include "model/tokenizer_digest.h"
+#include "proto/page_key.h"
+#include "proto/protocol_version.h"
 
 namespace facet {
 namespace {
@@ -29,6 +32,9 @@ v1::DescribeReply DescribeWorker(const LoadedModel& model, const EngineOptions& 
   reply.set_model_name(model_name.empty() ? NameOfPath(model.file->path()) : model_name);
   reply.set_model_digest(ModelDigest(*model.file));
   reply.set_metadata_gguf(WriteGgufMetadata(model.file->metadata()));
+  reply.set_tokenizer_digest(TokenizerDigest(model.file->metadata()));
+  reply.set_protocol_version(kProtocolVersion);
+  reply.set_page_key_version(kPageKeyVersion);
   reply.set_numerics_class(model.numerics_class());
   reply.set_page_tokens(kPageTokens);
   if (model.host_tier != nullptr) {

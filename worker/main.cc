@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
@@ -14,6 +16,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/status_macros.h"
+#include "base/target.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -25,12 +28,19 @@
 #include "worker/loaded_model.h"
 #include "worker/model_flags.h"
 #include "worker/page_puller.h"
+#include "worker/registrar.h"
 #include "worker/watch_board.h"
 #include "worker/worker_service.h"
 
 ABSL_FLAG(std::string, model_name, "", "Name that clients ask for; the file's name if empty.");
 ABSL_FLAG(std::string, host, "127.0.0.1", "Address to listen on; 0.0.0.0 for all.");
 ABSL_FLAG(int, port, 9381, "gRPC port; 0 lets the kernel pick.");
+ABSL_FLAG(std::vector<std::string>, router, {},
+          "gRPC ports of routers to make this worker known to, host:port,...; dns:///name:port for "
+          "all addresses of a name. They must have been started with --accept_workers.");
+ABSL_FLAG(std::string, advertise, "",
+          "With --router: where routers and other workers reach this one, host:port; empty: --host "
+          "and --port.");
 ABSL_FLAG(int, running_requests_max, 64, "Requests computed in one step.");
 ABSL_FLAG(int, waiting_requests_max, 256, "Requests that may wait; one more is refused.");
 ABSL_FLAG(int, step_tokens_max, 512, "Tokens computed in one step; longer prompts go in chunks.");
@@ -48,6 +58,8 @@ constexpr char kUsage[] =
     "facet-worker: computes tokens for routers.\n\n"
     "  facet-worker --model=facet-nano.gguf\n"
     "  facet-worker --model=facet-nano.gguf --dry_run\n"
+    "  facet-worker --model=facet-nano.gguf --host=0.0.0.0 --advertise=10.0.0.5:9381 \\\n"
+    "    --router=dns:///routers.facet.svc.cluster.local:9380\n"
     "  facet-worker --model=facet-nano.gguf --adapter_dir=adapters\n"
     "  facet-worker --model=gemma-4-12b-it-Q4_K_M.gguf --threads=8 --kv_cache_mib=4096";
 
@@ -79,6 +91,34 @@ EngineOptions MakeEngineOptions(const LoadedModel& model, WatchBoard* board) {
   EngineOptions options = EngineOptionsFor(model);
   options.waiting_requests_max = absl::GetFlag(FLAGS_waiting_requests_max);
   options.on_load = [board](const v1::Load& load) { board->PostLoad(load); };
+  return options;
+}
+
+// Where to register, and as what. The address is empty if that is --host and the port that is
+// listened on; INVALID_ARGUMENT names the flag.
+absl::StatusOr<RegistrarOptions> ReadRegistrarOptions() {
+  RegistrarOptions options;
+  for (const std::string& router : absl::GetFlag(FLAGS_router)) {
+    absl::StatusOr<Target> target = ParseTarget(router);
+    if (!target.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--router: ", target.status().message()));
+    }
+    options.routers.push_back(*std::move(target));
+  }
+  options.address = absl::GetFlag(FLAGS_advertise);
+  if (!options.address.empty()) {
+    const absl::StatusOr<Target> target = ParseOneTarget(options.address);
+    if (!target.ok() || IsWildcardHost(target->host)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--advertise: ",
+          target.ok() ? absl::StrCat("\"", options.address, "\" says nothing of which host it is")
+                      : target.status().message()));
+    }
+  } else if (!options.routers.empty() && IsWildcardHost(absl::GetFlag(FLAGS_host))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--router with --host=", absl::GetFlag(FLAGS_host),
+        " needs --advertise=host:port, since routers must know where this worker is reached"));
+  }
   return options;
 }
 
@@ -125,6 +165,8 @@ void PrintPlan(const LoadedModel& model) {
 }
 
 int Main() {
+  absl::StatusOr<RegistrarOptions> registrar_options = ReadRegistrarOptions();
+  if (!registrar_options.ok()) return Fail(registrar_options.status());
   absl::StatusOr<LoadedModel> model = Load();
   if (!model.ok()) return Fail(model.status());
   if (absl::GetFlag(FLAGS_dry_run)) {
@@ -182,8 +224,17 @@ int Main() {
   std::fflush(stdout);
   LogInfo("serving", {{"model", model->file->path()}, {"port", port}});
 
+  std::unique_ptr<Registrar> registrar;
+  if (!registrar_options->routers.empty()) {
+    if (registrar_options->address.empty()) {
+      registrar_options->address = ListenAddress(absl::GetFlag(FLAGS_host), port);
+    }
+    registrar = Registrar::Start(*std::move(registrar_options));
+  }
+
   WaitForTermination();
   LogInfo("draining");
+  registrar = nullptr;
   server->GetHealthCheckService()->SetServingStatus(false);
   engine.Drain();
   engine.BlockingWaitIdle(absl::Seconds(absl::GetFlag(FLAGS_drain_timeout_s)));

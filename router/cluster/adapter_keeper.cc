@@ -7,7 +7,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "base/log.h"
 #include "model/adapter_folder.h"
 
@@ -93,29 +92,28 @@ void AdapterKeeper::BlockingLook() {
   std::set<std::string> names;
   for (const AdapterPath& adapter : *adapters) names.insert(adapter.name);
   pool_.SetWantedAdapters(names);
-  const std::vector<WorkerSnapshot> workers = pool_.Snapshots();
-  for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-    if (!workers[i].ready) continue;
+  const std::shared_ptr<const Fleet::Members> workers = pool_.members();
+  for (const Fleet::Member& worker : *workers) {
+    if (!worker.client->Snapshot().ready) continue;
     for (const AdapterPath& adapter : *adapters) {
-      if (pool_.HoldsAdapter(i, adapter.name)) continue;
-      Ask(i, std::string(workers[i].address), adapter.name, adapter.path);
+      if (worker.client->HoldsAdapter(adapter.name)) continue;
+      Ask(*worker.client, adapter.name, adapter.path);
     }
   }
 }
 
-void AdapterKeeper::Ask(int worker, const std::string& address, const std::string& name,
-                        const std::string& path) {
-  const Asked::Wish wish(address, name);
+void AdapterKeeper::Ask(WorkerClient& worker, const std::string& name, const std::string& path) {
+  const Asked::Wish wish(worker.address(), name);
   bool failed_before;
   {
     absl::MutexLock lock(&asked_->mutex);
     const auto found = asked_->not_before.find(wish);
     failed_before = found != asked_->not_before.end();
-    if (failed_before && absl::Now() < found->second) return;
-    asked_->not_before[wish] = absl::InfiniteFuture();
+    if (failed_before && Clock::now() < found->second) return;
+    asked_->not_before[wish] = Clock::time_point::max();
   }
-  const absl::Duration retry_interval = options_.retry_interval;
-  pool_.worker(worker).LoadAdapter(
+  const auto retry_interval = absl::ToChronoMilliseconds(options_.retry_interval);
+  worker.LoadAdapter(
       name, path,
       [asked = asked_, wish, failed_before, retry_interval](const absl::Status& status) {
         absl::MutexLock lock(&asked->mutex);
@@ -124,7 +122,7 @@ void AdapterKeeper::Ask(int worker, const std::string& address, const std::strin
           asked->not_before.erase(wish);
           return;
         }
-        asked->not_before[wish] = absl::Now() + retry_interval;
+        asked->not_before[wish] = Clock::now() + retry_interval;
         if (failed_before) return;
         LogWarning("adapter not loaded", {{"worker", wish.first},
                                           {"adapter", wish.second},

@@ -1,6 +1,7 @@
 #ifndef FACET_ROUTER_CLUSTER_ADAPTER_KEEPER_H_
 #define FACET_ROUTER_CLUSTER_ADAPTER_KEEPER_H_
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,18 +42,19 @@ class AdapterKeeper {
   absl::Status BlockingRemove(const std::string& name);
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   // Which questions are under way or have failed. Shared with the calls, which may end late.
   struct Asked {
     using Wish = std::pair<std::string, std::string>;  // A worker's address, an adapter's name.
     absl::Mutex mutex;
-    // Not to be asked for again before this; the infinite future while the worker reads.
-    std::map<Wish, absl::Time> not_before ABSL_GUARDED_BY(mutex);
+    // Not to be asked for again before this; the end of time while the worker reads.
+    std::map<Wish, Clock::time_point> not_before ABSL_GUARDED_BY(mutex);
   };
 
   void Loop() ABSL_LOCKS_EXCLUDED(mutex_);
   void BlockingLook();
-  void Ask(int worker, const std::string& address, const std::string& name,
-           const std::string& path);
+  void Ask(WorkerClient& worker, const std::string& name, const std::string& path);
 
   WorkerPool& pool_;
   const AdapterKeeperOptions options_;

@@ -63,8 +63,8 @@ void PageDirectory::ApplyExpected(int worker, const std::vector<PageKey>& keys, 
   expected_.Apply(worker, events);
 }
 
-void PageDirectory::Lookup(absl::Span<const PageKey> keys, absl::Span<Holding> holdings) const {
-  absl::c_fill(holdings, Holding());
+void PageDirectory::Lookup(absl::Span<const PageKey> keys, std::vector<Holding>& holdings) const {
+  holdings.clear();
   if (keys.empty()) return;
   thread_local std::vector<PrefixHolder> told, expected;
   {
@@ -72,11 +72,15 @@ void PageDirectory::Lookup(absl::Span<const PageKey> keys, absl::Span<Holding> h
     told_->Lookup(keys, told);
     expected_.Lookup(keys, expected);
   }
+  const auto of = [&](int worker) -> Holding& {
+    if (worker >= static_cast<int>(holdings.size())) holdings.resize(worker + 1);
+    return holdings[worker];
+  };
   for (const PrefixHolder& holder : told) {
-    holdings[holder.worker] = {holder.usable_pages, holder.usable_pages};
+    of(holder.worker) = {holder.usable_pages, holder.usable_pages};
   }
   for (const PrefixHolder& holder : expected) {
-    int& usable = holdings[holder.worker].usable_pages;
+    int& usable = of(holder.worker).usable_pages;
     usable = std::max(usable, holder.full_pages);
   }
 }

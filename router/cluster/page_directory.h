@@ -53,8 +53,9 @@ class PageDirectory {
     int usable_pages = 0;
     int told_pages = 0;
   };
-  // Into `holdings`, one for each worker: what they have of a prompt with these keys.
-  void Lookup(absl::Span<const PageKey> keys, absl::Span<Holding> holdings) const
+  // Into `holdings`, by worker: what they have of a prompt with these keys. Those beyond its size
+  // have nothing.
+  void Lookup(absl::Span<const PageKey> keys, std::vector<Holding>& holdings) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   int64_t page_count() const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -60,7 +60,7 @@ absl::Status Relay::Place(bool is_new) {
   ASSIGN_OR_RETURN(
       stream_, pool_.Start(request_, {numerics_class_, tried_, media_, keys_, is_new}, mailbox_));
   at_worker_ = pool_.line().CountAtWorker(tenant_->tenant(), tenant_->weight());
-  tried_.insert(stream_->worker_index);
+  tried_.insert(stream_->address_digest);
   worker_ = stream_->address;
   why_ = stream_->why;
   return absl::OkStatus();
@@ -196,7 +196,7 @@ absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelt
                                         {"worker", stream_->address},
                                         {"tokens", generated_tokens_},
                                         {"reason", absl::string_view(reason.message())}});
-  tried_.insert(stream_->worker_index);
+  tried_.insert(stream_->address_digest);
   stream_.reset();
   at_worker_.reset();
   lost_reason_ = reason;

@@ -119,9 +119,9 @@ class Relay {
   std::optional<WorkerPool::Stream> stream_;
   std::unique_ptr<WaitingLine::AtWorker> at_worker_;  // As long as stream_ is there.
   std::string worker_, why_;
-  uint64_t numerics_class_ = 0;     // Of the worker that gave the last token.
-  absl::flat_hash_set<int> tried_;  // Since the last token.
-  int losses_ = 0, refusals_ = 0;   // Since the last token.
+  uint64_t numerics_class_ = 0;          // Of the worker that gave the last token.
+  absl::flat_hash_set<uint64_t> tried_;  // Since the last token: workers, as address_digest.
+  int losses_ = 0, refusals_ = 0;        // Since the last token.
   // Why, and since when it has had no token, while it has lost its worker.
   absl::Status lost_reason_;
   const char* lost_kind_ = "";

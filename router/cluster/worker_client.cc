@@ -170,7 +170,7 @@ class Client final : public WorkerClient {
         options_(options),
         listeners_(std::move(listeners)),
         metrics_(metrics),
-        up_(metrics.worker_up.Add({{"worker", address_}})),
+        worker_metrics_(metrics, address_),
         retry_timer_(context) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, options_.keepalive_ms);
@@ -206,6 +206,7 @@ class Client final : public WorkerClient {
     mutex_.Await(absl::Condition(&quiet));
   }
 
+  const std::string& address() const override { return address_; }
   WorkerSnapshot Snapshot() const override;
   void CountElsewhere(uint32_t prefill_tokens) override ABSL_LOCKS_EXCLUDED(mutex_);
   std::shared_ptr<const AdapterDigests> adapters() const override {
@@ -264,7 +265,7 @@ class Client final : public WorkerClient {
   const WorkerClientOptions options_;
   const Listeners listeners_;
   RouterMetrics& metrics_;
-  prometheus::Gauge& up_;
+  WorkerMetrics worker_metrics_;
   std::unique_ptr<v1::Worker::Stub> stub_;
 
   mutable absl::Mutex mutex_;
@@ -562,7 +563,7 @@ void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
     ready_ = true;
     backoff_ms_ = 0;
     logged_.clear();
-    up_.Set(1);
+    worker_metrics_.SetUp(true);
     LogInfo("worker ready", {{"worker", address_}});
   }
   listeners_.on_load();
@@ -663,13 +664,13 @@ void Client::OnDescribed(uint64_t attempt, const absl::Status& status) {
 }
 
 void Client::Judge(uint64_t attempt, const v1::DescribeReply& description) {
-  const absl::Status accepted = listeners_.accept(description);
+  const std::optional<WorkerRefusal> refusal = listeners_.accept(description);
   absl::MutexLock lock(&mutex_);
   if (stopping_ || attempt != attempt_) return;
-  if (!accepted.ok()) {
-    const char* reason = absl::IsFailedPrecondition(accepted) ? "model_differs" : "bad_description";
-    metrics_.worker_refusals.Add({{"worker", address_}, {"reason", reason}}).Increment();
-    return Lose(attempt, accepted, options_.refused_backoff_ms);
+  if (refusal.has_value()) {
+    worker_metrics_.CountRefusal(refusal->reason);
+    return Lose(attempt, absl::FailedPreconditionError(refusal->message),
+                options_.refused_backoff_ms);
   }
   running_max_ = description.running_requests_max();
   capacity_ = running_max_ + description.waiting_requests_max();
@@ -703,7 +704,7 @@ void Client::OnWatchDone(uint64_t attempt, const absl::Status& status) {
     const auto lasted = std::chrono::steady_clock::now() - watch_begun_;
     if (current && only_news && ready_ &&
         lasted >= std::chrono::milliseconds(options_.watch_again_ms_min)) {
-      metrics_.watch_gaps.Add({{"worker", address_}}).Increment();
+      worker_metrics_.CountWatchGap();
       LogInfo("a worker's news had a gap",
               {{"worker", address_}, {"reason", absl::string_view(status.message())}});
       --calls_;
@@ -727,13 +728,14 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
                          {"lost_requests", streams_.size()}});
     logged_ = trouble;
   }
-  ready_ = false;
-  up_.Set(0);
+  const bool was_ready = std::exchange(ready_, false);
+  worker_metrics_.SetUp(false);
   load_.Clear();
   adapters_ = nullptr;
   since_report_ = before_report_ = Started();
   ForgetPages();
   FailStreams(absl::UnavailableError("The worker of this request was lost; try again."));
+  if (was_ready) listeners_.on_lost();
   backoff_ms_ = std::clamp(backoff_ms_ * 2, options_.backoff_ms_min, options_.backoff_ms_max);
   RetryAfter(std::max(backoff_ms_, wait_ms_min));
 }
@@ -764,6 +766,13 @@ void Client::RetryAfter(int ms) {
 }
 
 }  // namespace
+
+bool WorkerClient::HoldsAdapter(const std::string& name, const std::string& digest) const {
+  const std::shared_ptr<const AdapterDigests> held = adapters();
+  if (held == nullptr) return false;
+  const auto found = held->find(name);
+  return found != held->end() && (digest.empty() || found->second == digest);
+}
 
 std::unique_ptr<WorkerClient> WorkerClient::Connect(boost::asio::io_context& context,
                                                     std::string address,

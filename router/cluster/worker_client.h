@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -13,6 +14,7 @@
 #include "absl/types/span.h"
 #include "proto/page_event.h"
 #include "proto/worker.pb.h"
+#include "router/cluster/handshake.h"
 #include "router/cluster/mailbox.h"
 #include "router/cluster/placement.h"
 #include "router/media/loaded_media.h"
@@ -52,15 +54,16 @@ class WorkerClient {
  public:
   // Who hears of the worker. They must not call the client.
   struct Listeners {
-    // Decides on the thread of `context` whether the worker is of the served model; the error says
-    // why not. Its code becomes the metric's `reason`.
-    std::function<absl::Status(const v1::DescribeReply& description)> accept;
+    // Decides on the thread of `context` whether the worker is one for this router; null if it is.
+    std::function<std::optional<WorkerRefusal>(const v1::DescribeReply& description)> accept;
     // Pages that it stored or removed; and that none of what was told counts any more. One call at
     // a time, on gRPC's threads or the context's.
     std::function<void(absl::Span<const PageEvent> events)> on_pages;
     std::function<void()> on_pages_gone;
     // Its load has changed, or it has come or gone: there may be room for a request.
     std::function<void()> on_load;
+    // It was ready and is not any more.
+    std::function<void()> on_lost;
   };
 
   // Starts connecting. `context` and `metrics` must outlive the client.
@@ -71,9 +74,12 @@ class WorkerClient {
   // REQUIRES: `context` still runs; not one of its threads.
   virtual ~WorkerClient() = default;
 
+  virtual const std::string& address() const = 0;
   virtual WorkerSnapshot Snapshot() const = 0;
   // What it holds; null if it is not ready or holds none.
   virtual std::shared_ptr<const AdapterDigests> adapters() const = 0;
+  // Whether it is ready and holds an adapter, of this digest unless that is empty.
+  bool HoldsAdapter(const std::string& name, const std::string& digest = "") const;
 
   // Hands over a request, and where more of its prompt's pages are, if `source` names a worker; the
   // bytes of `media`, which may be null, are sent only if the worker asks for them. Replies go to

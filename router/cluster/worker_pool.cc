@@ -6,7 +6,6 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
@@ -39,29 +38,44 @@ absl::Status HoldToRoom(std::vector<WorkerSnapshot>& workers) {
 
 }  // namespace
 
-WorkerPool::WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
-                       const WorkerClientOptions& options, const FailoverOptions& failover,
-                       const AdmissionQueue::Options& queue, int wait_ms_max, int64_t pages_max,
+std::vector<WorkerSnapshot> SnapshotsOf(const Fleet::Members& members) {
+  std::vector<WorkerSnapshot> snapshots;
+  snapshots.reserve(members.size());
+  for (const Fleet::Member& member : members) snapshots.push_back(member.client->Snapshot());
+  return snapshots;
+}
+
+WorkerPool::WorkerPool(boost::asio::io_context& context, const WorkerClientOptions& options,
+                       const FailoverOptions& failover, const AdmissionQueue::Options& queue,
+                       int wait_ms_max, int64_t pages_max, std::function<void()> on_lost,
                        RouterMetrics& metrics)
-    : failover_(failover), metrics_(metrics), directory_(pages_max) {
+    : context_(context),
+      worker_options_(options),
+      failover_(failover),
+      on_lost_(std::move(on_lost)),
+      metrics_(metrics),
+      directory_(pages_max) {
   WaitingLineOptions line;
   line.queue = queue;
   line.wait_ms_max = wait_ms_max;
   line.no_worker_wait_ms = failover.worker_wait_ms;
   line_ = std::make_unique<WaitingLine>(context, line,
                                         [this](const std::string& lane) { return RoomOf(lane); });
-  for (const std::string& address : addresses) {
-    const int index = static_cast<int>(workers_.size());
-    WorkerClient::Listeners listeners;
-    listeners.accept = [this](const v1::DescribeReply& description) { return Accept(description); };
-    listeners.on_pages = [this, index](absl::Span<const PageEvent> events) {
-      directory_.Apply(index, events);
-    };
-    listeners.on_pages_gone = [this, index] { directory_.RemoveWorker(index); };
-    listeners.on_load = [this] { line_->Notify(); };
-    workers_.push_back(
-        WorkerClient::Connect(context, address, options, std::move(listeners), metrics));
-  }
+  fleet_ = std::make_unique<Fleet>(
+      [this](const std::string& address, int id) { return Connect(address, id); },
+      [this](int id) { directory_.RemoveWorker(id); });
+}
+
+std::unique_ptr<WorkerClient> WorkerPool::Connect(const std::string& address, int id) {
+  WorkerClient::Listeners listeners;
+  listeners.accept = [this](const v1::DescribeReply& description) { return Accept(description); };
+  listeners.on_pages = [this, id](absl::Span<const PageEvent> events) {
+    directory_.Apply(id, events);
+  };
+  listeners.on_pages_gone = [this, id] { directory_.RemoveWorker(id); };
+  listeners.on_load = [this] { line_->Notify(); };
+  listeners.on_lost = on_lost_;
+  return WorkerClient::Connect(context_, address, worker_options_, std::move(listeners), metrics_);
 }
 
 // The line asks for the room of workers that are still there.
@@ -84,35 +98,22 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> WorkerPool::FindModel(
   return found;
 }
 
-std::vector<WorkerSnapshot> WorkerPool::Snapshots() const {
-  std::vector<WorkerSnapshot> snapshots;
-  snapshots.reserve(workers_.size());
-  for (const auto& worker : workers_) snapshots.push_back(worker->Snapshot());
-  return snapshots;
-}
-
 std::vector<std::string> WorkerPool::HeldAdapters() const {
   std::set<std::string> names;
-  for (const auto& worker : workers_) {
-    const std::shared_ptr<const AdapterDigests> adapters = worker->adapters();
+  const std::shared_ptr<const Fleet::Members> workers = members();
+  for (const Fleet::Member& worker : *workers) {
+    const std::shared_ptr<const AdapterDigests> adapters = worker.client->adapters();
     if (adapters == nullptr) continue;
     for (const auto& [name, digest] : *adapters) names.insert(name);
   }
   return {names.begin(), names.end()};
 }
 
-bool WorkerPool::HoldsAdapter(int worker, const std::string& name,
-                              const std::string& digest) const {
-  const std::shared_ptr<const AdapterDigests> adapters = workers_[worker]->adapters();
-  if (adapters == nullptr) return false;
-  const auto found = adapters->find(name);
-  return found != adapters->end() && (digest.empty() || found->second == digest);
-}
-
 absl::StatusOr<std::string> WorkerPool::DigestOfAdapter(const std::string& name) const {
   std::map<std::string, int> holders;  // By digest, so that all routers choose the same of equals.
-  for (const auto& worker : workers_) {
-    const std::shared_ptr<const AdapterDigests> adapters = worker->adapters();
+  const std::shared_ptr<const Fleet::Members> workers = members();
+  for (const Fleet::Member& worker : *workers) {
+    const std::shared_ptr<const AdapterDigests> adapters = worker.client->adapters();
     if (adapters == nullptr) continue;
     if (const auto found = adapters->find(name); found != adapters->end()) ++holders[found->second];
   }
@@ -131,8 +132,8 @@ void WorkerPool::SetWantedAdapters(std::set<std::string> names) {
 }
 
 bool WorkerPool::ready() const {
-  const std::vector<WorkerSnapshot> snapshots = Snapshots();
-  return !absl::IsUnavailable(Place(snapshots).status());
+  const std::shared_ptr<const Fleet::Members> workers = members();
+  return !absl::IsUnavailable(Place(SnapshotsOf(*workers)).status());
 }
 
 PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
@@ -154,10 +155,12 @@ PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
 }
 
 void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
-                        std::vector<WorkerSnapshot>& workers) const {
+                        Situation& situation) const {
+  const Fleet::Members& members = *situation.members;
   if (!request.adapter().empty()) {
-    for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-      workers[i].excluded |= !HoldsAdapter(i, request.adapter(), request.adapter_digest());
+    for (size_t i = 0; i < members.size(); ++i) {
+      situation.workers[i].excluded |=
+          !members[i].client->HoldsAdapter(request.adapter(), request.adapter_digest());
     }
   }
   if (keys->empty() || request.has_prompt_logprobs()) return;
@@ -165,41 +168,51 @@ void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys
   const int tokens = request.prompt_tokens_size() + request.resume_from_size();
   const size_t pages = (tokens - 1) / page_tokens;  // A worker computes at least the last token.
   thread_local std::vector<PageDirectory::Holding> holdings;
-  holdings.resize(workers.size());
-  directory_.Lookup(absl::MakeSpan(*keys).subspan(0, pages), absl::MakeSpan(holdings));
-  for (size_t i = 0; i < workers.size(); ++i) {
-    workers[i].cached_tokens = static_cast<uint32_t>(holdings[i].usable_pages * page_tokens);
-    workers[i].held_tokens = static_cast<uint32_t>(holdings[i].told_pages * page_tokens);
+  directory_.Lookup(absl::MakeSpan(*keys).subspan(0, pages), holdings);
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (members[i].id >= static_cast<int>(holdings.size())) continue;
+    const PageDirectory::Holding& holding = holdings[members[i].id];
+    WorkerSnapshot& worker = situation.workers[i];
+    worker.cached_tokens = static_cast<uint32_t>(holding.usable_pages * page_tokens);
+    worker.held_tokens = static_cast<uint32_t>(holding.told_pages * page_tokens);
   }
 }
 
 WorkerPool::Situation WorkerPool::SituationOf(const v1::GenerateRequest& request,
                                               const SharedPageKeys& keys) const {
-  Situation situation{WishOf(request, keys), Snapshots()};
-  LookUp(request, keys, situation.workers);
+  Situation situation;
+  situation.wish = WishOf(request, keys);
+  situation.members = members();
+  situation.workers = SnapshotsOf(*situation.members);
+  LookUp(request, keys, situation);
   return situation;
 }
 
-absl::StatusOr<PageDirectory::Expected> WorkerPool::PlaceElsewhere(
-    const v1::GenerateRequest& request, const SharedPageKeys& keys, ChooseElsewhere choose) {
+absl::StatusOr<WorkerPool::Promise> WorkerPool::PlaceElsewhere(const v1::GenerateRequest& request,
+                                                               const SharedPageKeys& keys,
+                                                               ChooseElsewhere choose) {
   absl::MutexLock placing(&placing_mutex_);
-  ASSIGN_OR_RETURN(const Elsewhere chosen, choose(SituationOf(request, keys)));
-  workers_[chosen.worker]->CountElsewhere(chosen.computed_tokens);
-  return directory_.Expect(chosen.worker, keys);
+  const Situation situation = SituationOf(request, keys);
+  ASSIGN_OR_RETURN(const Elsewhere chosen, choose(situation));
+  const Fleet::Member& worker = (*situation.members)[chosen.worker];
+  worker.client->CountElsewhere(chosen.computed_tokens);
+  return Promise{worker.client, directory_.Expect(worker.id, keys)};
 }
 
 absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& request,
                                                      const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
   absl::MutexLock placing(&placing_mutex_);
-  auto [wish, snapshots] = SituationOf(request, options.keys);
-  for (const int index : options.tried) snapshots[index].excluded = true;
+  auto [wish, members, snapshots] = SituationOf(request, options.keys);
+  for (WorkerSnapshot& worker : snapshots) {
+    worker.excluded |= options.tried.contains(worker.address_digest);
+  }
   wish.numerics_class = options.numerics_class;
   if (options.is_new) RETURN_IF_ERROR(HoldToRoom(snapshots));
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
-    WorkerClient* const worker = workers_[placement.worker].get();
+    const Fleet::Member& worker = (*members)[placement.worker];
     WorkerSnapshot& chosen = snapshots[placement.worker];
     const uint32_t computed = placement.estimate.computed_tokens;
     v1::KvSource source;
@@ -208,7 +221,7 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
       source.set_pages(snapshots[placement.estimate.source].held_tokens / wish.page_tokens);
     }
     const absl::StatusOr<uint64_t> id =
-        worker->Start(request, source, computed, options.media, mailbox);
+        worker.client->Start(request, source, computed, options.media, mailbox);
     if (!id.ok()) {
       chosen.excluded = true;
       continue;
@@ -217,14 +230,14 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
     metrics_.placed_cached_tokens.Increment(wish.prompt_tokens - computed - pulled);
     metrics_.placed_pulled_tokens.Increment(pulled);
     metrics_.placed_computed_tokens.Increment(computed);
-    return Stream{worker,
-                  placement.worker,
+    return Stream{worker.client,
                   *id,
+                  chosen.address_digest,
                   std::string(chosen.address),
                   chosen.numerics_class,
                   placement.exact,
                   Explain(chosen, placement.estimate),
-                  directory_.Expect(placement.worker, options.keys)};
+                  directory_.Expect(worker.id, options.keys)};
   }
 }
 
@@ -238,13 +251,14 @@ WaitingLine::LaneRoom WorkerPool::RoomOf(const std::string& lane) const {
   const std::pair<std::string, std::string> adapter =
       absl::StrSplit(lane, absl::MaxSplits('\n', 1));
   WaitingLine::LaneRoom all;
-  const std::vector<WorkerSnapshot> workers = Snapshots();
-  for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-    if (!IsServing(workers[i])) continue;
-    if (!lane.empty() && !HoldsAdapter(i, adapter.first, adapter.second)) continue;
+  const std::shared_ptr<const Fleet::Members> workers = members();
+  for (const Fleet::Member& worker : *workers) {
+    const WorkerSnapshot snapshot = worker.client->Snapshot();
+    if (!IsServing(snapshot)) continue;
+    if (!lane.empty() && !worker.client->HoldsAdapter(adapter.first, adapter.second)) continue;
     all.serving = true;
-    all.rows += workers[i].running_max;
-    const Room room = RoomAt(workers[i]);
+    all.rows += snapshot.running_max;
+    const Room room = RoomAt(snapshot);
     if (!room.any()) continue;
     all.room.requests += room.requests;
     all.room.prompt_tokens += room.prompt_tokens;
@@ -254,7 +268,7 @@ WaitingLine::LaneRoom WorkerPool::RoomOf(const std::string& lane) const {
 
 WorkerPool::Cost WorkerPool::CostOf(const v1::GenerateRequest& request,
                                     const SharedPageKeys& keys) const {
-  const auto [wish, workers] = SituationOf(request, keys);
+  const auto [wish, members, workers] = SituationOf(request, keys);
   uint32_t cached = 0;
   for (const WorkerSnapshot& worker : workers) {
     if (IsServing(worker)) cached = std::max(cached, worker.cached_tokens);
@@ -270,32 +284,18 @@ void WorkerPool::CountAnswer(int tokens) {
 
 // The vocabulary is read under the lock: workers that connect meanwhile wait for it instead of
 // reading it too.
-absl::Status WorkerPool::Accept(const v1::DescribeReply& description) {
+std::optional<WorkerRefusal> WorkerPool::Accept(const v1::DescribeReply& description) {
   absl::MutexLock lock(&mutex_);
-  if (model_ == nullptr) {
-    absl::StatusOr<std::shared_ptr<const ServedModel>> model =
-        MakeServedModel(description, std::time(nullptr));
-    if (!model.ok()) return model.status();
-    model_ = *std::move(model);
-    page_tokens_ = static_cast<int>(model_->page_tokens);
-    window_pages_ = (static_cast<int>(model_->window_tokens) + page_tokens_ - 1) / page_tokens_;
-    directory_.SetWindow(window_pages_);
-    return absl::OkStatus();
-  }
-  if (description.model_digest() != model_->digest) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "it serves ", description.model_name(), " with digest ",
-        absl::BytesToHexString(description.model_digest()), ", but this router serves ",
-        model_->name, " with digest ", absl::BytesToHexString(model_->digest)));
-  }
-  if (description.page_tokens() != model_->page_tokens ||
-      description.context_tokens_max() < model_->context_tokens_max) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("its pages have ", description.page_tokens(), " tokens and its context ",
-                     description.context_tokens_max(), ", but this router's have ",
-                     model_->page_tokens, " and ", model_->context_tokens_max));
-  }
-  return absl::OkStatus();
+  std::optional<WorkerRefusal> refusal = CheckWorker(description, model_.get());
+  if (refusal.has_value() || model_ != nullptr) return refusal;
+  absl::StatusOr<std::shared_ptr<const ServedModel>> model =
+      MakeServedModel(description, std::time(nullptr));
+  if (!model.ok()) return WorkerRefusal{"bad_description", std::string(model.status().message())};
+  model_ = *std::move(model);
+  page_tokens_ = static_cast<int>(model_->page_tokens);
+  window_pages_ = (static_cast<int>(model_->window_tokens) + page_tokens_ - 1) / page_tokens_;
+  directory_.SetWindow(window_pages_);
+  return std::nullopt;
 }
 
 }  // namespace facet

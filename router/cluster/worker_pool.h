@@ -4,7 +4,9 @@
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "router/admission/admission_queue.h"
 #include "router/admission/waiting_line.h"
+#include "router/cluster/fleet.h"
 #include "router/cluster/mailbox.h"
 #include "router/cluster/page_directory.h"
 #include "router/cluster/placement.h"
@@ -35,18 +38,23 @@ struct FailoverOptions {
 };
 
 // All workers of this router, and the one model that they serve: that of the first worker that
-// was heard. A worker of another model is refused until it serves this one. Safe to use from any
-// thread.
+// was heard. A worker of another model is refused until it serves this one. Which workers there
+// are is for others to say (SetWorkers). Safe to use from any thread.
 class WorkerPool {
  public:
-  // Keeps track of `pages_max` distinct cached pages. `context` and `metrics` must outlive the
+  // Keeps track of `pages_max` distinct cached pages. `on_lost`, which must not call the pool,
+  // hears that a worker that was ready is not any more. `context` and `metrics` must outlive the
   // pool.
-  WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
-             const WorkerClientOptions& options, const FailoverOptions& failover,
-             const AdmissionQueue::Options& queue, int wait_ms_max, int64_t pages_max,
-             RouterMetrics& metrics);
+  WorkerPool(boost::asio::io_context& context, const WorkerClientOptions& options,
+             const FailoverOptions& failover, const AdmissionQueue::Options& queue, int wait_ms_max,
+             int64_t pages_max, std::function<void()> on_lost, RouterMetrics& metrics);
   // REQUIRES: as ~WorkerClient.
   ~WorkerPool();
+
+  // From now on these are the workers. New ones are connected to; those that are not among them get
+  // no new requests, and their running ones go on to their ends.
+  void SetWorkers(const WantedWorkers& wanted) { fleet_->Set(wanted); }
+  std::shared_ptr<const Fleet::Members> members() const { return fleet_->members(); }
 
   // Null until the first worker was heard.
   std::shared_ptr<const ServedModel> model() const;
@@ -59,42 +67,41 @@ class WorkerPool {
   // Whether a request could be placed now.
   bool ready() const;
   int64_t cached_page_count() const { return directory_.page_count(); }
-  std::vector<WorkerSnapshot> Snapshots() const;
-
   // The names of LoRA adapters that ready workers hold, ascending.
   std::vector<std::string> HeldAdapters() const;
-  // Whether a ready worker holds an adapter, of this digest unless that is empty.
-  bool HoldsAdapter(int worker, const std::string& name, const std::string& digest = "") const;
   // Those that all workers are to hold.
   void SetWantedAdapters(std::set<std::string> names);
-  // Of the worker with this index in Snapshots.
-  WorkerClient& worker(int index) const { return *workers_[index]; }
 
   // What Place would decide a request by: for those who look on, or choose themselves.
   struct Situation {
     PlacementWish wish;
-    std::vector<WorkerSnapshot> workers;
+    std::shared_ptr<const Fleet::Members> members;  // Whose addresses `workers` point to.
+    std::vector<WorkerSnapshot> workers;            // Of each member.
   };
   Situation SituationOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
 
-  // A worker, and the tokens that it is to compute.
+  // A worker of a situation, and the tokens that it is to compute.
   struct Elsewhere {
     int worker;
     uint32_t computed_tokens;
   };
+  // That a worker will get a request from somebody else; its pages are believed to be there for as
+  // long as `expected` is not reset. The pool must outlive it.
+  struct Promise {
+    std::shared_ptr<WorkerClient> worker;  // Shared with the pool, and other requests.
+    PageDirectory::Expected expected;
+  };
   using ChooseElsewhere = absl::FunctionRef<absl::StatusOr<Elsewhere>(const Situation& situation)>;
   // Places a request that somebody else sends to where `choose` says: counted until that worker
-  // reports, and its pages believed to be there for as long as the result lives. Errors are those
-  // of `choose`, which must not call the pool.
-  absl::StatusOr<PageDirectory::Expected> PlaceElsewhere(const v1::GenerateRequest& request,
-                                                         const SharedPageKeys& keys,
-                                                         ChooseElsewhere choose);
+  // reports. Errors are those of `choose`, which must not call the pool.
+  absl::StatusOr<Promise> PlaceElsewhere(const v1::GenerateRequest& request,
+                                         const SharedPageKeys& keys, ChooseElsewhere choose);
 
   // A request at a worker. The pool must outlive it.
   struct Stream {
-    WorkerClient* worker;
-    int worker_index;
+    std::shared_ptr<WorkerClient> worker;  // Shared with the pool, and other requests.
     uint64_t id;
+    uint64_t address_digest;  // As WorkerSnapshot.
     std::string address;
     uint64_t numerics_class;           // Of the worker.
     bool exact;                        // As Placement.
@@ -103,8 +110,9 @@ class WorkerPool {
   };
   // What a request wishes, beyond what it is.
   struct StartOptions {
-    uint64_t numerics_class = 0;               // As PlacementWish.
-    const absl::flat_hash_set<int>& tried;     // Workers that are out of the question.
+    uint64_t numerics_class = 0;  // As PlacementWish.
+    // Workers that are out of the question, by their address_digest.
+    const absl::flat_hash_set<uint64_t>& tried;
     std::shared_ptr<const LoadedMedia> media;  // Or null; shared with other answers.
     SharedPageKeys keys;                       // RequestPageKeys; shared with other answers.
     // It has no answer yet, so it goes only where RoomAt says that there is room; else it must
@@ -137,10 +145,14 @@ class WorkerPool {
   PlacementWish WishOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
   // What each worker has of the prompt, and whether it has the adapter, into the snapshots.
   void LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
-              std::vector<WorkerSnapshot>& workers) const;
-  absl::Status Accept(const v1::DescribeReply& description);
+              Situation& situation) const;
+  std::unique_ptr<WorkerClient> Connect(const std::string& address, int id);
+  std::optional<WorkerRefusal> Accept(const v1::DescribeReply& description);
 
+  boost::asio::io_context& context_;
+  const WorkerClientOptions worker_options_;
   const FailoverOptions failover_;
+  const std::function<void()> on_lost_;
   RouterMetrics& metrics_;
   PageDirectory directory_;
   std::atomic<int> page_tokens_{64}, window_pages_{16};  // The model's.
@@ -154,8 +166,11 @@ class WorkerPool {
   // Before the workers, which tell it of their loads; asks for theirs as long as the pool is whole.
   std::unique_ptr<WaitingLine> line_;
   // Last, so that it ends first: its members call Accept.
-  std::vector<std::unique_ptr<WorkerClient>> workers_;
+  std::unique_ptr<Fleet> fleet_;
 };
+
+// What the router knows of each member now.
+std::vector<WorkerSnapshot> SnapshotsOf(const Fleet::Members& members);
 
 }  // namespace facet
 

@@ -64,14 +64,14 @@ struct Answers {
 };
 
 using Ask = std::function<void(WorkerClient& worker, WorkerClient::Done done)>;
+using Workers = std::vector<std::shared_ptr<WorkerClient>>;  // Shared with the pool.
 
 // What each of `workers` says.
-asio::awaitable<std::vector<absl::Status>> AskAll(WorkerPool& pool, std::vector<int> workers,
-                                                  Ask ask) {
+asio::awaitable<std::vector<absl::Status>> AskAll(Workers workers, Ask ask) {
   const auto answers = std::make_shared<Answers>(workers.size());
   answers->wake = std::make_shared<Wake>(co_await asio::this_coro::executor);
   for (size_t i = 0; i < workers.size(); ++i) {
-    ask(pool.worker(workers[i]), [answers, i](const absl::Status& status) {
+    ask(*workers[i], [answers, i](const absl::Status& status) {
       answers->statuses[i] = status;
       if (--answers->left == 0) answers->wake->Set();
     });
@@ -80,23 +80,21 @@ asio::awaitable<std::vector<absl::Status>> AskAll(WorkerPool& pool, std::vector<
   co_return answers->statuses;
 }
 
-std::vector<int> ReadyWorkers(const WorkerPool& pool) {
-  std::vector<int> ready;
-  const std::vector<WorkerSnapshot> workers = pool.Snapshots();
-  for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-    if (workers[i].ready) ready.push_back(i);
+Workers ReadyWorkers(const WorkerPool& pool) {
+  Workers ready;
+  const std::shared_ptr<const Fleet::Members> members = pool.members();
+  for (const Fleet::Member& member : *members) {
+    if (member.client->Snapshot().ready) ready.push_back(member.client);
   }
   return ready;
 }
 
 // Until those of `workers` that are ready say that they hold the adapter, or do not.
-asio::awaitable<void> AwaitReports(const WorkerPool& pool, std::vector<int> workers,
-                                   std::string name, bool held) {
+asio::awaitable<void> AwaitReports(Workers workers, std::string name, bool held) {
   const auto wake = std::make_shared<Wake>(co_await asio::this_coro::executor);
   for (int i = 0; i < kReportPolls; ++i) {
-    const std::vector<WorkerSnapshot> snapshots = pool.Snapshots();
-    const bool done = absl::c_all_of(workers, [&](int worker) {
-      return !snapshots[worker].ready || pool.HoldsAdapter(worker, name) == held;
+    const bool done = absl::c_all_of(workers, [&](const std::shared_ptr<WorkerClient>& worker) {
+      return !worker->Snapshot().ready || worker->HoldsAdapter(name) == held;
     });
     if (done) co_return;
     co_await wake->Wait(kReportPollMs);
@@ -104,9 +102,9 @@ asio::awaitable<void> AwaitReports(const WorkerPool& pool, std::vector<int> work
 }
 
 // A worker's refusal in the API's form.
-absl::Status RefusalOf(const WorkerPool& pool, int worker, const absl::Status& status) {
+absl::Status RefusalOf(const WorkerClient& worker, const absl::Status& status) {
   const std::string message =
-      absl::StrCat("Worker ", pool.Snapshots()[worker].address, ": ", status.message(), ".");
+      absl::StrCat("Worker ", worker.address(), ": ", status.message(), ".");
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
       return WithParam(absl::NotFoundError(message), "lora_path", "");
@@ -128,19 +126,19 @@ asio::awaitable<absl::StatusOr<std::string>> AdapterEndpoints::Load(const std::s
   if (absl::Status status = CheckAllowed(allowed); !status.ok()) co_return status;
   const absl::StatusOr<AdapterBody> request = Parse(body, /*with_path=*/true);
   if (!request.ok()) co_return request.status();
-  const std::vector<int> workers = ReadyWorkers(pool);
+  const Workers workers = ReadyWorkers(pool);
   if (workers.empty()) co_return NoWorker();
   const Ask ask = [&](WorkerClient& worker, WorkerClient::Done done) {
     worker.LoadAdapter(request->name, request->path, std::move(done));
   };
-  const std::vector<absl::Status> statuses = co_await AskAll(pool, workers, ask);
+  const std::vector<absl::Status> statuses = co_await AskAll(workers, ask);
   for (size_t i = 0; i < workers.size(); ++i) {
-    if (!statuses[i].ok()) co_return RefusalOf(pool, workers[i], statuses[i]);
+    if (!statuses[i].ok()) co_return RefusalOf(*workers[i], statuses[i]);
   }
   if (absl::Status status = keeper.BlockingAdd(request->name, request->path); !status.ok()) {
     co_return status;
   }
-  co_await AwaitReports(pool, workers, request->name, /*held=*/true);
+  co_await AwaitReports(workers, request->name, /*held=*/true);
   co_return absl::StrCat("Success: LoRA adapter '", request->name, "' added successfully.");
 }
 
@@ -149,7 +147,7 @@ asio::awaitable<absl::StatusOr<std::string>> AdapterEndpoints::Unload(
   if (absl::Status status = CheckAllowed(allowed); !status.ok()) co_return status;
   const absl::StatusOr<AdapterBody> request = Parse(body, /*with_path=*/false);
   if (!request.ok()) co_return request.status();
-  const std::vector<int> workers = ReadyWorkers(pool);
+  const Workers workers = ReadyWorkers(pool);
   if (workers.empty()) co_return NoWorker();
   if (absl::Status status = keeper.BlockingRemove(request->name); !status.ok()) {
     co_return absl::IsInvalidArgument(status)
@@ -159,18 +157,18 @@ asio::awaitable<absl::StatusOr<std::string>> AdapterEndpoints::Unload(
   const Ask ask = [&](WorkerClient& worker, WorkerClient::Done done) {
     worker.UnloadAdapter(request->name, std::move(done));
   };
-  const std::vector<absl::Status> statuses = co_await AskAll(pool, workers, ask);
+  const std::vector<absl::Status> statuses = co_await AskAll(workers, ask);
   // A worker that has not got it is as it should be, unless that is all of them.
   for (size_t i = 0; i < workers.size(); ++i) {
     if (statuses[i].ok() || absl::IsNotFound(statuses[i])) continue;
-    co_return RefusalOf(pool, workers[i], statuses[i]);
+    co_return RefusalOf(*workers[i], statuses[i]);
   }
   if (absl::c_all_of(statuses, [](const absl::Status& status) { return !status.ok(); })) {
     co_return WithParam(
         absl::NotFoundError(absl::StrCat("The adapter `", request->name, "` is not loaded.")),
         "lora_name", "");
   }
-  co_await AwaitReports(pool, workers, request->name, /*held=*/false);
+  co_await AwaitReports(workers, request->name, /*held=*/false);
   co_return absl::StrCat("Success: LoRA adapter '", request->name, "' removed successfully.");
 }
 

@@ -19,8 +19,17 @@ namespace json = boost::json;
 // As a text, since JSON's numbers hold 53 bits.
 std::string Hex(uint64_t number) { return absl::StrFormat("%016x", number); }
 
-json::object WorkerEntry(const WorkerSnapshot& worker) {
+json::array KnownFrom(const WorkerOrigins& origins) {
+  json::array from;
+  if (origins.listed) from.push_back("list");
+  if (origins.resolved) from.push_back("dns");
+  if (origins.registered) from.push_back("registered");
+  return from;
+}
+
+json::object WorkerEntry(const WorkerOrigins& origins, const WorkerSnapshot& worker) {
   return {{"worker", JsonText(worker.address)},
+          {"known_from", KnownFrom(origins)},
           {"ready", worker.ready},
           {"draining", worker.draining},
           {"numerics_class", Hex(worker.numerics_class)},
@@ -41,13 +50,13 @@ absl::StatusOr<GenerationRequest> ParseEither(const std::string& body) {
 }
 
 json::value Explain(const WorkerPool& pool, const BuiltChoice& choice) {
-  const auto [wish, snapshots] = pool.SituationOf(choice.request, choice.page_keys);
+  const auto [wish, members, snapshots] = pool.SituationOf(choice.request, choice.page_keys);
   const std::vector<PlacementEstimate> estimates = EstimateAll(snapshots, wish);
   const absl::StatusOr<Placement> placement = Place(snapshots, wish);
   json::array workers;
   for (size_t i = 0; i < snapshots.size(); ++i) {
     const PlacementEstimate& estimate = estimates[i];
-    json::object entry = WorkerEntry(snapshots[i]);
+    json::object entry = WorkerEntry((*members)[i].origins, snapshots[i]);
     entry["cached_tokens"] = snapshots[i].cached_tokens;
     if (estimate.source >= 0) {
       entry["pulled_tokens"] = estimate.pulled_tokens;
@@ -77,7 +86,10 @@ json::value Explain(const WorkerPool& pool, const BuiltChoice& choice) {
 
 json::value DescribeWorkers(const WorkerPool& pool) {
   json::array workers;
-  for (const WorkerSnapshot& worker : pool.Snapshots()) workers.push_back(WorkerEntry(worker));
+  const std::shared_ptr<const Fleet::Members> members = pool.members();
+  for (const Fleet::Member& member : *members) {
+    workers.push_back(WorkerEntry(member.origins, member.client->Snapshot()));
+  }
   return json::object{{"cached_pages", pool.cached_page_count()}, {"workers", std::move(workers)}};
 }
 

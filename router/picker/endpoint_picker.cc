@@ -103,7 +103,7 @@ class ProcessCall final
       read_all_ = true;
       return FinishIfDone();
     }
-    if (exchange_.answered()) expected_.Reset();
+    if (exchange_.answered()) promise_.reset();
     // The next message is read when this one is done with, so that answers keep their order.
     if (!question->has_value()) return ReadNext();
     asio::co_spawn(
@@ -125,13 +125,13 @@ class ProcessCall final
       ASSIGN_OR_RETURN(choice, ChooseEndpoints(situation, question, options_.endpoint_port));
       return WorkerPool::Elsewhere{choice.worker, choice.estimate.computed_tokens};
     };
-    absl::StatusOr<PageDirectory::Expected> expected =
+    absl::StatusOr<WorkerPool::Promise> promise =
         pool_.PlaceElsewhere(built->request, built->page_keys, choose);
-    if (expected.ok()) {
-      expected_ = *std::move(expected);
+    if (promise.ok()) {
+      promise_ = *std::move(promise);
       exchange_.Answer(std::move(choice.endpoints), &answers);
     } else {
-      exchange_.Answer(expected.status(), &answers);
+      exchange_.Answer(promise.status(), &answers);
     }
     Send(std::move(answers));
     ReadNext();
@@ -158,7 +158,7 @@ class ProcessCall final
   }
   void FinishIfDone() {
     if (!read_all_ || writing_ || !outbox_.empty() || std::exchange(finished_, true)) return;
-    expected_.Reset();  // The pool may be gone before this object is.
+    promise_.reset();  // The pool may be gone before this object is.
     Finish(status_);
   }
 
@@ -172,7 +172,7 @@ class ProcessCall final
   // The first is being written. The pieces of one message at most, for the next one is read after
   // them.
   std::deque<ext_proc::ProcessingResponse> outbox_;
-  PageDirectory::Expected expected_;
+  std::optional<WorkerPool::Promise> promise_;
   grpc::Status status_;
   bool wants_to_read_ = false, writing_ = false, read_all_ = false, finished_ = false;
   // Shared with the threads that decode media.

@@ -41,6 +41,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   auto model = std::make_shared<ServedModel>();
   model->name = description.model_name();
   model->digest = description.model_digest();
+  model->tokenizer_digest = description.tokenizer_digest();
   model->created_s = now_s;
   ASSIGN_OR_RETURN(model->vocabulary, Vocabulary::FromMetadata(header.metadata));
   model->tokenizer = std::make_unique<const Tokenizer>(model->vocabulary);

@@ -19,6 +19,7 @@ namespace facet {
 struct ServedModel {
   std::string name;
   std::string digest;
+  std::string tokenizer_digest;
   int64_t created_s = 0;  // When the router learned of it; /v1/models tells it.
   std::shared_ptr<const Vocabulary> vocabulary;  // Shared with the tokenizer and all streams.
   std::unique_ptr<const Tokenizer> tokenizer;

@@ -232,6 +232,15 @@ class StartFailureTest(unittest.TestCase):
         self.assert_refused(["--workers"], "facet-router", "--port=0", "--grpc_port=0")
         self.assert_refused(["facet serve"], "facet", "serve", "--port=0")
 
+    def test_addresses_that_cannot_be_meant(self):
+        worker = ["facet-worker", f"--model={cluster.model_path}", "--port=0"]
+        self.assert_refused(["--router", "host:port"], *worker, "--router=nowhere")
+        self.assert_refused(["--advertise"], *worker, "--router=127.0.0.1:1", "--host=0.0.0.0")
+        self.assert_refused(["--advertise"], *worker, "--router=127.0.0.1:1",
+                            "--advertise=0.0.0.0:9381")
+        self.assert_refused(["--workers", "host:port"], "facet-router", "--port=0",
+                            "--grpc_port=0", "--workers=dns:///nowhere")
+
 
 class BadClientTest(unittest.TestCase):
     @classmethod

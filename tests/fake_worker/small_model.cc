@@ -6,6 +6,9 @@
 #include "model/detokenizer.h"
 #include "model/gguf_writer.h"
 #include "model/tokenizer.h"
+#include "model/tokenizer_digest.h"
+#include "proto/page_key.h"
+#include "proto/protocol_version.h"
 
 namespace facet::testing {
 
@@ -61,6 +64,9 @@ v1::DescribeReply SmallDescription(absl::string_view model_name) {
   description.set_model_name(std::string(model_name));
   description.set_model_digest(absl::StrCat("digest of ", model_name));
   description.set_metadata_gguf(WriteGgufMetadata(SmallMetadata()));
+  description.set_tokenizer_digest(TokenizerDigest(SmallMetadata()));
+  description.set_protocol_version(kProtocolVersion);
+  description.set_page_key_version(kPageKeyVersion);
   description.set_numerics_class("fake");
   description.set_page_tokens(64);
   description.set_context_tokens_max(4096);
