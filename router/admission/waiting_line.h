@@ -10,35 +10,23 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "router/admission/admission_queue.h"
-#include "router/cluster/placement.h"
+#include "router/admission/line_state.h"
 #include "router/metrics.h"
 
 namespace facet {
 
-struct WaitingLineOptions {
-  AdmissionQueue::Options queue;
-  int wait_ms_max = 600'000;       // Of one answer, while workers are there.
-  int no_worker_wait_ms = 15'000;  // While none is.
-};
-
-// The only queue of requests: what no worker has room for waits here, in the order of
-// AdmissionQueue, until a worker has, its deadline comes, or its client leaves. Decides when
+// The only queue of requests: what no worker has room for waits here, in the order that LineState
+// decides, until a worker has, its deadline comes, or its client leaves. Decides when
 // workers' loads change, and 20 times a second while something waits. All methods may be called
 // from any thread.
 class WaitingLine {
  public:
-  // What all workers of a lane together have; `serving`: there is one, full or not.
-  struct LaneRoom {
-    bool serving = false;
-    Room room;
-  };
-  // Must not call the line. An empty lane is that of answers that any worker will do for.
-  using RoomFunction = std::function<LaneRoom(const std::string& lane)>;
+  // What the workers of a lane together have. Must not call the line. An empty lane is that of
+  // answers that any worker will do for.
+  using RoomFunction = std::function<FleetRoom(const std::string& lane)>;
 
   // `context` must outlive it.
-  WaitingLine(boost::asio::io_context& context, const WaitingLineOptions& options,
-              RoomFunction room);
+  WaitingLine(boost::asio::io_context& context, const LineOptions& options, RoomFunction room);
   ~WaitingLine() { Stop(); }
   WaitingLine(const WaitingLine&) = delete;
   WaitingLine& operator=(const WaitingLine&) = delete;

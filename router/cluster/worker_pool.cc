@@ -1,7 +1,6 @@
 #include "router/cluster/worker_pool.h"
 
 #include <algorithm>
-#include <cstring>
 #include <ctime>
 #include <map>
 #include <utility>
@@ -13,38 +12,13 @@
 #include "router/api/model_name.h"
 
 namespace facet {
-namespace {
-
-constexpr double kAnswerSmoothing = 0.02;  // Weight of the newest in the average of answers.
-
-bool IsServing(const WorkerSnapshot& worker) {
-  return worker.ready && !worker.draining && !worker.excluded;
-}
-
-// So that Place gives a worker no more than one step's worth of requests. RESOURCE_EXHAUSTED if no
-// worker has room. Where one has, its prompt may go to one that has room for requests but computes
-// other prompts yet: if that is sooner, for the sake of what it has cached.
-absl::Status HoldToRoom(std::vector<WorkerSnapshot>& workers) {
-  bool serving = false, room_anywhere = false;
-  for (WorkerSnapshot& worker : workers) {
-    if (!IsServing(worker)) continue;
-    serving = true;
-    const Room room = RoomAt(worker);
-    room_anywhere |= room.any();
-    worker.excluded |= room.requests <= 0;
-  }
-  if (!serving || room_anywhere) return absl::OkStatus();
-  return absl::ResourceExhaustedError("All workers are full; try again later.");
-}
-
-}  // namespace
 
 WorkerPool::WorkerPool(boost::asio::io_context& context, const std::vector<std::string>& addresses,
                        const WorkerClientOptions& options, const FailoverOptions& failover,
                        const AdmissionQueue::Options& queue, int wait_ms_max, int64_t pages_max,
                        RouterMetrics& metrics)
     : failover_(failover), metrics_(metrics), directory_(pages_max) {
-  WaitingLineOptions line;
+  LineOptions line;
   line.queue = queue;
   line.wait_ms_max = wait_ms_max;
   line.no_worker_wait_ms = failover.worker_wait_ms;
@@ -135,48 +109,17 @@ bool WorkerPool::ready() const {
   return !absl::IsUnavailable(Place(snapshots).status());
 }
 
-PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
-                                 const SharedPageKeys& keys) const {
-  const int resumed = request.resume_from_size();
-  PlacementWish wish;
-  wish.may_change_class = failover_.may_change_class;
-  wish.prompt_tokens = static_cast<uint32_t>(request.prompt_tokens_size() + resumed);
-  wish.answer_tokens =
-      std::min<double>(answer_tokens_, static_cast<double>(request.tokens_max()) - resumed);
-  wish.page_tokens = static_cast<uint32_t>(page_tokens_);
-  wish.window_pages = static_cast<uint32_t>(window_pages_);
-  wish.affinity = request.sampling().seed();
-  if (!keys->empty()) {
-    // The whole prompt, as far as it fills pages: prompts with a common beginning spread too.
-    std::memcpy(&wish.affinity, keys->back().data(), sizeof(wish.affinity));
-  }
-  return wish;
-}
-
-void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
-                        std::vector<WorkerSnapshot>& workers) const {
+Situation WorkerPool::SituationOf(const v1::GenerateRequest& request,
+                                  const SharedPageKeys& keys) const {
+  std::vector<WorkerSnapshot> workers = Snapshots();
   if (!request.adapter().empty()) {
     for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
       workers[i].excluded |= !HoldsAdapter(i, request.adapter(), request.adapter_digest());
     }
   }
-  if (keys->empty() || request.has_prompt_logprobs()) return;
-  const int page_tokens = page_tokens_;
-  const int tokens = request.prompt_tokens_size() + request.resume_from_size();
-  const size_t pages = (tokens - 1) / page_tokens;  // A worker computes at least the last token.
-  thread_local std::vector<PageDirectory::Holding> holdings;
-  holdings.resize(workers.size());
-  directory_.Lookup(absl::MakeSpan(*keys).subspan(0, pages), absl::MakeSpan(holdings));
-  for (size_t i = 0; i < workers.size(); ++i) {
-    workers[i].cached_tokens = static_cast<uint32_t>(holdings[i].usable_pages * page_tokens);
-    workers[i].held_tokens = static_cast<uint32_t>(holdings[i].told_pages * page_tokens);
-  }
-}
-
-WorkerPool::Situation WorkerPool::SituationOf(const v1::GenerateRequest& request,
-                                              const SharedPageKeys& keys) const {
-  Situation situation{WishOf(request, keys), Snapshots()};
-  LookUp(request, keys, situation.workers);
+  Situation situation = facet::SituationOf(
+      request, keys, {page_tokens_, window_pages_, answer_tokens_}, directory_, std::move(workers));
+  situation.wish.may_change_class = failover_.may_change_class;
   return situation;
 }
 
@@ -192,23 +135,19 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
                                                      const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
   absl::MutexLock placing(&placing_mutex_);
-  auto [wish, snapshots] = SituationOf(request, options.keys);
+  Situation situation = SituationOf(request, options.keys);
+  auto& [wish, snapshots] = situation;
   for (const int index : options.tried) snapshots[index].excluded = true;
   wish.numerics_class = options.numerics_class;
-  if (options.is_new) RETURN_IF_ERROR(HoldToRoom(snapshots));
+  if (options.is_new) RETURN_IF_ERROR(HoldToRoom(absl::MakeSpan(snapshots)));
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
     WorkerClient* const worker = workers_[placement.worker].get();
     WorkerSnapshot& chosen = snapshots[placement.worker];
     const uint32_t computed = placement.estimate.computed_tokens;
-    v1::KvSource source;
-    if (placement.estimate.source >= 0) {
-      source.set_address(std::string(placement.estimate.source_address));
-      source.set_pages(snapshots[placement.estimate.source].held_tokens / wish.page_tokens);
-    }
-    const absl::StatusOr<uint64_t> id =
-        worker->Start(request, source, computed, options.media, mailbox);
+    const absl::StatusOr<uint64_t> id = worker->Start(
+        request, SourceOf(situation, placement.estimate), computed, options.media, mailbox);
     if (!id.ok()) {
       chosen.excluded = true;
       continue;
@@ -234,38 +173,23 @@ std::string WorkerPool::LaneOf(const v1::GenerateRequest& request) {
   return absl::StrCat(request.adapter(), "\n", request.adapter_digest());
 }
 
-WaitingLine::LaneRoom WorkerPool::RoomOf(const std::string& lane) const {
+FleetRoom WorkerPool::RoomOf(const std::string& lane) const {
   const std::pair<std::string, std::string> adapter =
       absl::StrSplit(lane, absl::MaxSplits('\n', 1));
-  WaitingLine::LaneRoom all;
-  const std::vector<WorkerSnapshot> workers = Snapshots();
+  std::vector<WorkerSnapshot> workers = Snapshots();
   for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-    if (!IsServing(workers[i])) continue;
-    if (!lane.empty() && !HoldsAdapter(i, adapter.first, adapter.second)) continue;
-    all.serving = true;
-    const Room room = RoomAt(workers[i]);
-    if (!room.any()) continue;
-    all.room.requests += room.requests;
-    all.room.prompt_tokens += room.prompt_tokens;
+    workers[i].excluded |= !lane.empty() && !HoldsAdapter(i, adapter.first, adapter.second);
   }
-  return all;
+  return RoomOfAll(workers);
 }
 
-WorkerPool::Cost WorkerPool::CostOf(const v1::GenerateRequest& request,
-                                    const SharedPageKeys& keys) const {
-  const auto [wish, workers] = SituationOf(request, keys);
-  uint32_t cached = 0;
-  for (const WorkerSnapshot& worker : workers) {
-    if (IsServing(worker)) cached = std::max(cached, worker.cached_tokens);
-  }
-  return {static_cast<double>(wish.prompt_tokens - std::min(wish.prompt_tokens, cached)),
-          wish.answer_tokens};
+RequestCost WorkerPool::CostOf(const v1::GenerateRequest& request,
+                               const SharedPageKeys& keys) const {
+  return facet::CostOf(SituationOf(request, keys));
 }
 
 // Two that end at once may lose one of them, which changes next to nothing.
-void WorkerPool::CountAnswer(int tokens) {
-  answer_tokens_ = answer_tokens_ + kAnswerSmoothing * (tokens - answer_tokens_);
-}
+void WorkerPool::CountAnswer(int tokens) { answer_tokens_ = AverageAnswer(answer_tokens_, tokens); }
 
 // The vocabulary is read under the lock: workers that connect meanwhile wait for it instead of
 // reading it too.
