@@ -170,7 +170,7 @@ absl::Status Generation::TakeTokens(const WorkerPool& pool,
   if (!tenant().limits_tokens()) return absl::OkStatus();
   double answer_tokens = 0;
   for (size_t i = 0; i < choices.size(); ++i) {
-    const WorkerPool::Cost cost = pool.CostOf(choices[i].request, choices[i].page_keys);
+    const RequestCost cost = pool.CostOf(choices[i].request, choices[i].page_keys);
     answer_tokens += cost.answer_tokens;
     // The answers to one prompt compute it once.
     if (i % request_.choices_per_prompt == 0) expected_prompt_tokens_ += cost.prompt_tokens;

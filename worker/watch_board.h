@@ -2,16 +2,15 @@
 #define FACET_WORKER_WATCH_BOARD_H_
 
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "proto/page_event.h"
 #include "proto/worker.pb.h"
+#include "worker/watch_news.h"
 
 namespace facet {
 
@@ -47,11 +46,7 @@ class WatchBoard {
 
   const absl::Duration interval_;
   absl::Mutex mutex_;
-  v1::Load load_ ABSL_GUARDED_BY(mutex_);  // with the adapters
-  bool load_changed_ ABSL_GUARDED_BY(mutex_) = false;
-  // A bit for each tier where a page of a key and pool (sliding or not) is.
-  absl::flat_hash_map<std::pair<PageKey, bool>, uint8_t> pages_ ABSL_GUARDED_BY(mutex_);
-  std::vector<PageEvent> page_events_ ABSL_GUARDED_BY(mutex_);  // not told yet
+  WatchNews news_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<Watcher*> watchers_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;

@@ -10,38 +10,24 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "router/admission/admission_queue.h"
-#include "router/cluster/placement.h"
+#include "router/admission/line_state.h"
 #include "router/metrics.h"
 
 namespace facet {
 
-struct WaitingLineOptions {
-  AdmissionQueue::Options queue;
-  int wait_ms_max = 600'000;       // Of one answer, while workers are there.
-  int no_worker_wait_ms = 15'000;  // While none is.
-};
-
-// The only queue of requests: what no worker has room for waits here, in the order of
-// AdmissionQueue, until a worker has, its deadline comes, or its client leaves. A tenant that has
-// fewer of the workers' rows than its share (row_shares.h) does not wait until another's answers
-// end: it takes the place of one. Decides when workers' loads change, and 20 times a second while
-// something waits. All methods may be called from any thread.
+// The only queue of requests: what no worker has room for waits here, in the order that LineState
+// decides, until a worker has, its deadline comes, or its client leaves. A tenant that has fewer of
+// the workers' rows than its share (row_shares.h) does not wait until another's answers end: it
+// takes the place of one. Decides when workers' loads change, and 20 times a second while something
+// waits. All methods may be called from any thread.
 class WaitingLine {
  public:
-  // What all workers of a lane together have; `serving`: there is one, full or not. `rows`: answers
-  // that they can have at the same time.
-  struct LaneRoom {
-    bool serving = false;
-    Room room;
-    int64_t rows = 0;
-  };
-  // Must not call the line. An empty lane is that of answers that any worker will do for.
-  using RoomFunction = std::function<LaneRoom(const std::string& lane)>;
+  // What the workers of a lane together have. Must not call the line. An empty lane is that of
+  // answers that any worker will do for.
+  using RoomFunction = std::function<FleetRoom(const std::string& lane)>;
 
   // `context` must outlive it.
-  WaitingLine(boost::asio::io_context& context, const WaitingLineOptions& options,
-              RoomFunction room);
+  WaitingLine(boost::asio::io_context& context, const LineOptions& options, RoomFunction room);
   ~WaitingLine() { Stop(); }
   WaitingLine(const WaitingLine&) = delete;
   WaitingLine& operator=(const WaitingLine&) = delete;

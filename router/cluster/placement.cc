@@ -4,7 +4,6 @@
 #include <limits>
 #include <tuple>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
 namespace facet {
@@ -109,8 +108,7 @@ absl::StatusOr<Placement> PlaceInClass(absl::Span<const WorkerSnapshot> workers,
                                        absl::Span<const PlacementEstimate> estimates,
                                        uint64_t numerics_class, uint64_t affinity) {
   const auto usable = [&](const WorkerSnapshot& worker) {
-    return worker.ready && !worker.draining && !worker.excluded &&
-           (numerics_class == 0 || worker.numerics_class == numerics_class);
+    return IsServing(worker) && (numerics_class == 0 || worker.numerics_class == numerics_class);
   };
   const auto has_room = [&](size_t i) {
     return workers[i].capacity == 0 || estimates[i].requests < workers[i].capacity;
@@ -170,6 +168,33 @@ Room RoomAt(const WorkerSnapshot& worker) {
   }
   room.requests = requests_max - static_cast<int64_t>(requests);
   return room;
+}
+
+FleetRoom RoomOfAll(absl::Span<const WorkerSnapshot> workers) {
+  FleetRoom all;
+  for (const WorkerSnapshot& worker : workers) {
+    if (!IsServing(worker)) continue;
+    all.serving = true;
+    all.rows += worker.running_max;
+    const Room room = RoomAt(worker);
+    if (!room.any()) continue;
+    all.room.requests += room.requests;
+    all.room.prompt_tokens += room.prompt_tokens;
+  }
+  return all;
+}
+
+absl::Status HoldToRoom(absl::Span<WorkerSnapshot> workers) {
+  bool serving = false, room_anywhere = false;
+  for (WorkerSnapshot& worker : workers) {
+    if (!IsServing(worker)) continue;
+    serving = true;
+    const Room room = RoomAt(worker);
+    room_anywhere |= room.any();
+    worker.excluded |= room.requests <= 0;
+  }
+  if (!serving || room_anywhere) return absl::OkStatus();
+  return absl::ResourceExhaustedError("All workers are full; try again later.");
 }
 
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate) {

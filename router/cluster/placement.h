@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -15,6 +16,7 @@ namespace facet {
 struct WorkerSnapshot {
   absl::string_view address;    // Lives as long as the worker's client.
   uint64_t address_digest = 0;  // Equal in all routers.
+  int id = 0;                   // Of this router's directory of pages.
   bool ready = false;           // Connected, described, and of the served model.
   bool draining = false;        // Takes no new requests.
   bool excluded = false;        // Already tried for this request, or lacks its adapter.
@@ -90,6 +92,25 @@ struct Room {
 };
 // Negative if it has more than that.
 Room RoomAt(const WorkerSnapshot& worker);
+
+// Whether it takes requests, full or not.
+inline bool IsServing(const WorkerSnapshot& worker) {
+  return worker.ready && !worker.draining && !worker.excluded;
+}
+
+// What all workers that serve have together; `serving`: there is one, full or not.
+struct FleetRoom {
+  bool serving = false;
+  Room room;
+  int64_t rows = 0;  // Answers that they can have at the same time.
+};
+FleetRoom RoomOfAll(absl::Span<const WorkerSnapshot> workers);
+
+// Excludes those that have no room, so that Place gives a worker no more than one step's worth of
+// requests. RESOURCE_EXHAUSTED if no worker has room. Where one has, a prompt may go to one that
+// has room for requests but computes other prompts yet: if that is sooner, for the sake of what it
+// has cached.
+absl::Status HoldToRoom(absl::Span<WorkerSnapshot> workers);
 
 // For headers, logs and the debug endpoint.
 std::string Explain(const WorkerSnapshot& worker, const PlacementEstimate& estimate);

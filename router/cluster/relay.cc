@@ -67,7 +67,7 @@ absl::Status Relay::Place(bool is_new) {
 }
 
 absl::Status Relay::EnterLine() {
-  const WorkerPool::Cost cost = pool_.CostOf(request_, keys_);
+  const RequestCost cost = pool_.CostOf(request_, keys_);
   QueuedAnswer answer;
   answer.tenant = tenant_->tenant();
   answer.weight = tenant_->weight();

@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "proto/worker.grpc.pb.h"
+#include "router/cluster/worker_load.h"
 
 namespace facet {
 namespace {
@@ -293,19 +294,11 @@ class Client final : public WorkerClient {
   uint64_t numerics_class_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t full_page_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sliding_page_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  v1::Load load_ ABSL_GUARDED_BY(mutex_);
+  WorkerLoad load_ ABSL_GUARDED_BY(mutex_);
   // While it is ready, else null. Shared by those who asked.
   std::shared_ptr<const AdapterDigests> adapters_ ABSL_GUARDED_BY(mutex_);
   std::chrono::steady_clock::time_point watch_begun_ ABSL_GUARDED_BY(mutex_);
   bool pages_told_ ABSL_GUARDED_BY(mutex_) = false;
-  // What was started since the last report, and between it and the one before: that one may have
-  // been written before it saw the end of these.
-  struct Started {
-    uint32_t requests = 0;
-    uint64_t tokens = 0;
-  };
-  Started since_report_ ABSL_GUARDED_BY(mutex_), before_report_ ABSL_GUARDED_BY(mutex_);
-  uint64_t prefill_tokens_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mutex_) = 1;
   struct Stream {
     uint32_t prefill_tokens = 0;               // 0 once the answer has begun.
@@ -317,11 +310,12 @@ class Client final : public WorkerClient {
 
   // Its prompt needs no computing any more. True if it did.
   bool PromptDone(Stream& stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    prefill_tokens_in_flight_ -= stream.prefill_tokens;
+    load_.OnAnswerBegun(stream.prefill_tokens);
     return std::exchange(stream.prefill_tokens, 0) > 0;
   }
   void Erase(StreamMap::iterator stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     PromptDone(stream->second);
+    load_.OnEnd();
     streams_.erase(stream);
   }
 };
@@ -445,25 +439,12 @@ WorkerSnapshot Client::Snapshot() const {
   snapshot.address = address_;
   snapshot.address_digest = address_digest_;
   snapshot.ready = ready_;
-  snapshot.draining = load_.draining();
-  snapshot.running = load_.running_requests();
-  snapshot.waiting = load_.waiting_requests();
-  snapshot.prefill_tokens_waiting = load_.prefill_tokens_waiting();
-  snapshot.started_since_report = since_report_.requests + before_report_.requests;
-  snapshot.in_flight = static_cast<uint32_t>(streams_.size());
-  snapshot.prefill_tokens_since_report = since_report_.tokens + before_report_.tokens;
-  snapshot.prefill_tokens_in_flight = prefill_tokens_in_flight_;
-  snapshot.started_after_report = since_report_.requests;
-  snapshot.prefill_tokens_after_report = since_report_.tokens;
-  snapshot.prefill_tokens_per_s = load_.prefill_tokens_per_s();
-  snapshot.decode_step_s = load_.decode_step_s();
-  snapshot.decode_row_s = load_.decode_row_s();
+  load_.AddTo(snapshot);
   snapshot.capacity = capacity_;
   snapshot.running_max = running_max_;
   snapshot.numerics_class = numerics_class_;
   snapshot.full_page_bytes = full_page_bytes_;
   snapshot.sliding_page_bytes = sliding_page_bytes_;
-  snapshot.peer_bytes_per_s = load_.peer_bytes_per_s();
   return snapshot;
 }
 
@@ -484,16 +465,13 @@ absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
     return absl::ResourceExhaustedError(absl::StrCat("Worker ", address_, " does not keep up."));
   }
   streams_.emplace(id, Stream{prefill_tokens, std::move(mailbox), std::move(media)});
-  ++since_report_.requests;
-  since_report_.tokens += prefill_tokens;
-  prefill_tokens_in_flight_ += prefill_tokens;
+  load_.OnStart(prefill_tokens);
   return id;
 }
 
 void Client::CountElsewhere(uint32_t prefill_tokens) {
   absl::MutexLock lock(&mutex_);
-  ++since_report_.requests;
-  since_report_.tokens += prefill_tokens;
+  load_.OnStartElsewhere(prefill_tokens);
 }
 
 void Client::Cancel(uint64_t stream_id) {
@@ -551,13 +529,12 @@ void Client::SendMedia(const v1::SessionReply::NeedMedia& need) {
 void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_ || !active_) return;
-  load_ = load;
+  load_.OnReport(load);
   if (!SameAdapters(adapters_.get(), load)) {
     auto adapters = std::make_shared<AdapterDigests>();
     for (const v1::AdapterInfo& info : load.adapters()) (*adapters)[info.name()] = info.digest();
     adapters_ = std::move(adapters);
   }
-  before_report_ = std::exchange(since_report_, Started());
   if (first) ForgetPages();
   if (!ready_) {
     ready_ = true;
@@ -730,9 +707,8 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
   }
   const bool was_ready = std::exchange(ready_, false);
   worker_metrics_.SetUp(false);
-  load_.Clear();
+  load_.OnLost();
   adapters_ = nullptr;
-  since_report_ = before_report_ = Started();
   ForgetPages();
   FailStreams(absl::UnavailableError("The worker of this request was lost; try again."));
   if (was_ready) listeners_.on_lost();
@@ -752,7 +728,6 @@ void Client::EndCalls() {
 void Client::FailStreams(const absl::Status& reason) {
   for (auto& [id, stream] : streams_) stream.mailbox->PutLost(reason);
   streams_.clear();
-  prefill_tokens_in_flight_ = 0;
 }
 
 void Client::RetryAfter(int ms) {

@@ -1,7 +1,6 @@
 #include "router/cluster/worker_pool.h"
 
 #include <algorithm>
-#include <cstring>
 #include <ctime>
 #include <map>
 #include <utility>
@@ -12,36 +11,14 @@
 #include "router/api/model_name.h"
 
 namespace facet {
-namespace {
-
-constexpr double kAnswerSmoothing = 0.02;  // Weight of the newest in the average of answers.
-
-bool IsServing(const WorkerSnapshot& worker) {
-  return worker.ready && !worker.draining && !worker.excluded;
-}
-
-// So that Place gives a worker no more than one step's worth of requests. RESOURCE_EXHAUSTED if no
-// worker has room. Where one has, its prompt may go to one that has room for requests but computes
-// other prompts yet: if that is sooner, for the sake of what it has cached.
-absl::Status HoldToRoom(std::vector<WorkerSnapshot>& workers) {
-  bool serving = false, room_anywhere = false;
-  for (WorkerSnapshot& worker : workers) {
-    if (!IsServing(worker)) continue;
-    serving = true;
-    const Room room = RoomAt(worker);
-    room_anywhere |= room.any();
-    worker.excluded |= room.requests <= 0;
-  }
-  if (!serving || room_anywhere) return absl::OkStatus();
-  return absl::ResourceExhaustedError("All workers are full; try again later.");
-}
-
-}  // namespace
 
 std::vector<WorkerSnapshot> SnapshotsOf(const Fleet::Members& members) {
   std::vector<WorkerSnapshot> snapshots;
   snapshots.reserve(members.size());
-  for (const Fleet::Member& member : members) snapshots.push_back(member.client->Snapshot());
+  for (const Fleet::Member& member : members) {
+    snapshots.push_back(member.client->Snapshot());
+    snapshots.back().id = member.id;
+  }
   return snapshots;
 }
 
@@ -55,7 +32,7 @@ WorkerPool::WorkerPool(boost::asio::io_context& context, const WorkerClientOptio
       on_lost_(std::move(on_lost)),
       metrics_(metrics),
       directory_(pages_max) {
-  WaitingLineOptions line;
+  LineOptions line;
   line.queue = queue;
   line.wait_ms_max = wait_ms_max;
   line.no_worker_wait_ms = failover.worker_wait_ms;
@@ -136,55 +113,18 @@ bool WorkerPool::ready() const {
   return !absl::IsUnavailable(Place(SnapshotsOf(*workers)).status());
 }
 
-PlacementWish WorkerPool::WishOf(const v1::GenerateRequest& request,
-                                 const SharedPageKeys& keys) const {
-  const int resumed = request.resume_from_size();
-  PlacementWish wish;
-  wish.may_change_class = failover_.may_change_class;
-  wish.prompt_tokens = static_cast<uint32_t>(request.prompt_tokens_size() + resumed);
-  wish.answer_tokens =
-      std::min<double>(answer_tokens_, static_cast<double>(request.tokens_max()) - resumed);
-  wish.page_tokens = static_cast<uint32_t>(page_tokens_);
-  wish.window_pages = static_cast<uint32_t>(window_pages_);
-  wish.affinity = request.sampling().seed();
-  if (!keys->empty()) {
-    // The whole prompt, as far as it fills pages: prompts with a common beginning spread too.
-    std::memcpy(&wish.affinity, keys->back().data(), sizeof(wish.affinity));
-  }
-  return wish;
-}
-
-void WorkerPool::LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
-                        Situation& situation) const {
-  const Fleet::Members& members = *situation.members;
+Situation WorkerPool::SituationOf(const v1::GenerateRequest& request, const SharedPageKeys& keys,
+                                  const Fleet::Members& members) const {
+  std::vector<WorkerSnapshot> workers = SnapshotsOf(members);
   if (!request.adapter().empty()) {
     for (size_t i = 0; i < members.size(); ++i) {
-      situation.workers[i].excluded |=
+      workers[i].excluded |=
           !members[i].client->HoldsAdapter(request.adapter(), request.adapter_digest());
     }
   }
-  if (keys->empty() || request.has_prompt_logprobs()) return;
-  const int page_tokens = page_tokens_;
-  const int tokens = request.prompt_tokens_size() + request.resume_from_size();
-  const size_t pages = (tokens - 1) / page_tokens;  // A worker computes at least the last token.
-  thread_local std::vector<PageDirectory::Holding> holdings;
-  directory_.Lookup(absl::MakeSpan(*keys).subspan(0, pages), holdings);
-  for (size_t i = 0; i < members.size(); ++i) {
-    if (members[i].id >= static_cast<int>(holdings.size())) continue;
-    const PageDirectory::Holding& holding = holdings[members[i].id];
-    WorkerSnapshot& worker = situation.workers[i];
-    worker.cached_tokens = static_cast<uint32_t>(holding.usable_pages * page_tokens);
-    worker.held_tokens = static_cast<uint32_t>(holding.told_pages * page_tokens);
-  }
-}
-
-WorkerPool::Situation WorkerPool::SituationOf(const v1::GenerateRequest& request,
-                                              const SharedPageKeys& keys) const {
-  Situation situation;
-  situation.wish = WishOf(request, keys);
-  situation.members = members();
-  situation.workers = SnapshotsOf(*situation.members);
-  LookUp(request, keys, situation);
+  Situation situation = facet::SituationOf(
+      request, keys, {page_tokens_, window_pages_, answer_tokens_}, directory_, std::move(workers));
+  situation.wish.may_change_class = failover_.may_change_class;
   return situation;
 }
 
@@ -192,9 +132,9 @@ absl::StatusOr<WorkerPool::Promise> WorkerPool::PlaceElsewhere(const v1::Generat
                                                                const SharedPageKeys& keys,
                                                                ChooseElsewhere choose) {
   absl::MutexLock placing(&placing_mutex_);
-  const Situation situation = SituationOf(request, keys);
-  ASSIGN_OR_RETURN(const Elsewhere chosen, choose(situation));
-  const Fleet::Member& worker = (*situation.members)[chosen.worker];
+  const std::shared_ptr<const Fleet::Members> members = this->members();
+  ASSIGN_OR_RETURN(const Elsewhere chosen, choose(SituationOf(request, keys, *members)));
+  const Fleet::Member& worker = (*members)[chosen.worker];
   worker.client->CountElsewhere(chosen.computed_tokens);
   return Promise{worker.client, directory_.Expect(worker.id, keys)};
 }
@@ -203,25 +143,22 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
                                                      const StartOptions& options,
                                                      std::shared_ptr<Mailbox> mailbox) {
   absl::MutexLock placing(&placing_mutex_);
-  auto [wish, members, snapshots] = SituationOf(request, options.keys);
+  const std::shared_ptr<const Fleet::Members> members = this->members();
+  Situation situation = SituationOf(request, options.keys, *members);
+  auto& [wish, snapshots] = situation;
   for (WorkerSnapshot& worker : snapshots) {
     worker.excluded |= options.tried.contains(worker.address_digest);
   }
   wish.numerics_class = options.numerics_class;
-  if (options.is_new) RETURN_IF_ERROR(HoldToRoom(snapshots));
+  if (options.is_new) RETURN_IF_ERROR(HoldToRoom(absl::MakeSpan(snapshots)));
   // A worker may go away between the snapshot and the start; then the next one is asked.
   for (;;) {
     ASSIGN_OR_RETURN(const Placement placement, Place(snapshots, wish));
     const Fleet::Member& worker = (*members)[placement.worker];
     WorkerSnapshot& chosen = snapshots[placement.worker];
     const uint32_t computed = placement.estimate.computed_tokens;
-    v1::KvSource source;
-    if (placement.estimate.source >= 0) {
-      source.set_address(std::string(placement.estimate.source_address));
-      source.set_pages(snapshots[placement.estimate.source].held_tokens / wish.page_tokens);
-    }
-    const absl::StatusOr<uint64_t> id =
-        worker.client->Start(request, source, computed, options.media, mailbox);
+    const absl::StatusOr<uint64_t> id = worker.client->Start(
+        request, SourceOf(situation, placement.estimate), computed, options.media, mailbox);
     if (!id.ok()) {
       chosen.excluded = true;
       continue;
@@ -247,40 +184,26 @@ std::string WorkerPool::LaneOf(const v1::GenerateRequest& request) {
   return absl::StrCat(request.adapter(), "\n", request.adapter_digest());
 }
 
-WaitingLine::LaneRoom WorkerPool::RoomOf(const std::string& lane) const {
+FleetRoom WorkerPool::RoomOf(const std::string& lane) const {
   const std::pair<std::string, std::string> adapter =
       absl::StrSplit(lane, absl::MaxSplits('\n', 1));
-  WaitingLine::LaneRoom all;
-  const std::shared_ptr<const Fleet::Members> workers = members();
-  for (const Fleet::Member& worker : *workers) {
-    const WorkerSnapshot snapshot = worker.client->Snapshot();
-    if (!IsServing(snapshot)) continue;
-    if (!lane.empty() && !worker.client->HoldsAdapter(adapter.first, adapter.second)) continue;
-    all.serving = true;
-    all.rows += snapshot.running_max;
-    const Room room = RoomAt(snapshot);
-    if (!room.any()) continue;
-    all.room.requests += room.requests;
-    all.room.prompt_tokens += room.prompt_tokens;
+  const std::shared_ptr<const Fleet::Members> members = this->members();
+  std::vector<WorkerSnapshot> workers = SnapshotsOf(*members);
+  for (size_t i = 0; i < workers.size(); ++i) {
+    workers[i].excluded |=
+        !lane.empty() && !(*members)[i].client->HoldsAdapter(adapter.first, adapter.second);
   }
-  return all;
+  return RoomOfAll(workers);
 }
 
-WorkerPool::Cost WorkerPool::CostOf(const v1::GenerateRequest& request,
-                                    const SharedPageKeys& keys) const {
-  const auto [wish, members, workers] = SituationOf(request, keys);
-  uint32_t cached = 0;
-  for (const WorkerSnapshot& worker : workers) {
-    if (IsServing(worker)) cached = std::max(cached, worker.cached_tokens);
-  }
-  return {static_cast<double>(wish.prompt_tokens - std::min(wish.prompt_tokens, cached)),
-          wish.answer_tokens};
+RequestCost WorkerPool::CostOf(const v1::GenerateRequest& request,
+                               const SharedPageKeys& keys) const {
+  const std::shared_ptr<const Fleet::Members> members = this->members();
+  return facet::CostOf(SituationOf(request, keys, *members));
 }
 
 // Two that end at once may lose one of them, which changes next to nothing.
-void WorkerPool::CountAnswer(int tokens) {
-  answer_tokens_ = answer_tokens_ + kAnswerSmoothing * (tokens - answer_tokens_);
-}
+void WorkerPool::CountAnswer(int tokens) { answer_tokens_ = AverageAnswer(answer_tokens_, tokens); }
 
 // The vocabulary is read under the lock: workers that connect meanwhile wait for it instead of
 // reading it too.

@@ -23,6 +23,7 @@
 #include "router/cluster/mailbox.h"
 #include "router/cluster/page_directory.h"
 #include "router/cluster/placement.h"
+#include "router/cluster/situation.h"
 #include "router/cluster/worker_client.h"
 #include "router/metrics.h"
 #include "router/text/served_model.h"
@@ -72,13 +73,10 @@ class WorkerPool {
   // Those that all workers are to hold.
   void SetWantedAdapters(std::set<std::string> names);
 
-  // What Place would decide a request by: for those who look on, or choose themselves.
-  struct Situation {
-    PlacementWish wish;
-    std::shared_ptr<const Fleet::Members> members;  // Whose addresses `workers` point to.
-    std::vector<WorkerSnapshot> workers;            // Of each member.
-  };
-  Situation SituationOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+  // For those who look on, or choose themselves: `members` are the pool's, and the addresses in the
+  // result are theirs.
+  Situation SituationOf(const v1::GenerateRequest& request, const SharedPageKeys& keys,
+                        const Fleet::Members& members) const;
 
   // A worker of a situation, and the tokens that it is to compute.
   struct Elsewhere {
@@ -130,22 +128,13 @@ class WorkerPool {
   const WaitingLine& line() const { return *line_; }
   // Which workers will do for a request: QueuedAnswer::lane.
   static std::string LaneOf(const v1::GenerateRequest& request);
-  // What a request is thought to cost, in tokens that are computed: of its prompt those that no
-  // worker has cached, and of its answer as many as answers have on average.
-  struct Cost {
-    double prompt_tokens = 0, answer_tokens = 0;
-  };
-  Cost CostOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+  RequestCost CostOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
 
  private:
-  WaitingLine::LaneRoom RoomOf(const std::string& lane) const;
+  FleetRoom RoomOf(const std::string& lane) const;
   // Of what most ready workers hold by that name. Empty: it is wanted, but no ready worker holds it
   // yet. NOT_FOUND: nobody knows it.
   absl::StatusOr<std::string> DigestOfAdapter(const std::string& name) const;
-  PlacementWish WishOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
-  // What each worker has of the prompt, and whether it has the adapter, into the snapshots.
-  void LookUp(const v1::GenerateRequest& request, const SharedPageKeys& keys,
-              Situation& situation) const;
   std::unique_ptr<WorkerClient> Connect(const std::string& address, int id);
   std::optional<WorkerRefusal> Accept(const v1::DescribeReply& description);
 
@@ -156,7 +145,7 @@ class WorkerPool {
   RouterMetrics& metrics_;
   PageDirectory directory_;
   std::atomic<int> page_tokens_{64}, window_pages_{16};  // The model's.
-  std::atomic<double> answer_tokens_{256};               // A moving average, begun with a guess.
+  std::atomic<double> answer_tokens_{ServedShape().answer_tokens};
   // Requests are placed one after the other, so that each sees what those before it were given: two
   // equal prompts on two threads would part otherwise. Taken before any other lock.
   absl::Mutex placing_mutex_;

@@ -50,7 +50,8 @@ absl::StatusOr<GenerationRequest> ParseEither(const std::string& body) {
 }
 
 json::value Explain(const WorkerPool& pool, const BuiltChoice& choice) {
-  const auto [wish, members, snapshots] = pool.SituationOf(choice.request, choice.page_keys);
+  const std::shared_ptr<const Fleet::Members> members = pool.members();
+  const auto [wish, snapshots] = pool.SituationOf(choice.request, choice.page_keys, *members);
   const std::vector<PlacementEstimate> estimates = EstimateAll(snapshots, wish);
   const absl::StatusOr<Placement> placement = Place(snapshots, wish);
   json::array workers;

@@ -12,7 +12,7 @@ std::string EndpointOf(absl::string_view worker_address, int port) {
   return absl::StrCat(worker_address.substr(0, worker_address.rfind(':')), ":", port);
 }
 
-absl::StatusOr<EndpointChoice> ChooseEndpoints(const WorkerPool::Situation& situation,
+absl::StatusOr<EndpointChoice> ChooseEndpoints(const Situation& situation,
                                                const EndpointQuestion& question, int port) {
   std::vector<WorkerSnapshot> workers = situation.workers;
   for (WorkerSnapshot& worker : workers) {

@@ -25,7 +25,7 @@ struct EndpointChoice {
 // Of the workers that a question allows: the one where Place puts it, then those of least cost
 // among the others that take requests. Errors as those of Place; also UNAVAILABLE if the question's
 // subset holds none of the workers. A pure function.
-absl::StatusOr<EndpointChoice> ChooseEndpoints(const WorkerPool::Situation& situation,
+absl::StatusOr<EndpointChoice> ChooseEndpoints(const Situation& situation,
                                                const EndpointQuestion& question, int port);
 
 }  // namespace facet

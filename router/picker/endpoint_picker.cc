@@ -121,7 +121,7 @@ class ProcessCall final
     std::vector<ext_proc::ProcessingResponse> answers;
     EndpointChoice choice;
     const auto choose =
-        [&](const WorkerPool::Situation& situation) -> absl::StatusOr<WorkerPool::Elsewhere> {
+        [&](const Situation& situation) -> absl::StatusOr<WorkerPool::Elsewhere> {
       ASSIGN_OR_RETURN(choice, ChooseEndpoints(situation, question, options_.endpoint_port));
       return WorkerPool::Elsewhere{choice.worker, choice.estimate.computed_tokens};
     };
