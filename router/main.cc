@@ -37,6 +37,9 @@ ABSL_FLAG(int, write_timeout_ms, 30'000, "For a client to take what was written 
 ABSL_FLAG(int, keep_alive_ms, 10'000, "Silence in a stream before a comment is sent.");
 ABSL_FLAG(int, worker_wait_ms, 15'000,
           "How long a request waits while no worker is ready, new or begun.");
+ABSL_FLAG(int, stuck_ms, 30'000,
+          "A worker that has requests and says nothing for so long, and for ten of its longest "
+          "steps, is given up while another is there: its requests go on elsewhere.");
 ABSL_FLAG(std::string, tenants, "",
           "JSON file of who may use the router, and how much of it; read again when it changes. "
           "Empty: all may, without an API key.");
@@ -115,6 +118,7 @@ facet::RouterOptions OptionsFromFlags() {
   options.http.write_timeout_ms = absl::GetFlag(FLAGS_write_timeout_ms);
   options.api.keep_alive_ms = absl::GetFlag(FLAGS_keep_alive_ms);
   options.failover.worker_wait_ms = absl::GetFlag(FLAGS_worker_wait_ms);
+  options.stuck_ms = absl::GetFlag(FLAGS_stuck_ms);
   options.tenants.file = absl::GetFlag(FLAGS_tenants);
   options.queue.answers_max = absl::GetFlag(FLAGS_queue_answers_max);
   options.queue.bytes_max = absl::GetFlag(FLAGS_queue_bytes_max);

@@ -20,6 +20,7 @@
 #include "router/cluster/discovery.h"
 #include "router/cluster/page_index.h"
 #include "router/cluster/registry_service.h"
+#include "router/cluster/stuck_workers.h"
 #include "router/cluster/worker_pool.h"
 #include "router/grpc_service.h"
 #include "router/metrics.h"
@@ -44,6 +45,7 @@ absl::Status Check(const RouterOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--workers_max must be in [1, ", PageIndex::kWorkersMax / 2, "]"));
   }
+  if (options.stuck_ms < 1) return absl::InvalidArgumentError("--stuck_ms must be at least 1");
   if (options.threads < 1) return absl::InvalidArgumentError("--http_threads must be at least 1");
   if (options.media.threads < 1) {
     return absl::InvalidArgumentError("--media_threads must be at least 1");
@@ -89,6 +91,7 @@ class RouterImpl final : public Router {
 
   ~RouterImpl() override {
     Stop(0);
+    stuck_watch_.reset();
     keeper_.reset();
     if (discovery_ != nullptr) discovery_->Stop();
     pool_.reset();
@@ -101,6 +104,7 @@ class RouterImpl final : public Router {
     ASSIGN_OR_RETURN(tenants_, Tenants::Start(options.tenants, metrics_));
     RETURN_IF_ERROR(StartWorkers(options));
     keeper_ = std::make_unique<AdapterKeeper>(pool_.get(), options.adapters);
+    stuck_watch_ = std::make_unique<StuckWatch>(pool_.get(), options.stuck_ms);
     RETURN_IF_ERROR(StartGrpc(options));
     if (options.picker.port >= 0) {
       options.picker.body_bytes_max = options.http.body_bytes_max;
@@ -196,6 +200,7 @@ class RouterImpl final : public Router {
   std::unique_ptr<Discovery> discovery_;
   std::unique_ptr<WorkerPool> pool_;
   std::unique_ptr<AdapterKeeper> keeper_;
+  std::unique_ptr<StuckWatch> stuck_watch_;
   std::unique_ptr<GrpcService> grpc_service_;
   std::unique_ptr<RegistryService> registry_service_;
   int grpc_port_ = 0;

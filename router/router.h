@@ -29,6 +29,7 @@ struct RouterOptions {
   HttpServerOptions http;  // Its error_body is set by the router.
   HttpApiOptions api;
   WorkerClientOptions worker;
+  int stuck_ms = 30'000;  // A worker that has requests and is silent for so long is given up.
   FailoverOptions failover;
   TenantsOptions tenants;
   AdmissionQueue::Options queue;

@@ -732,6 +732,22 @@ TEST_F(RouterTest, AnswerIsTheSameWhereverItsWorkerDies) {
   }
 }
 
+// Given a worker that takes a request and says no more, connected as it is, expect its answer to go
+// on at another, and the worker to get none for a while.
+TEST_F(RouterTest, AStuckWorkerIsGivenUp) {
+  options_.stuck_ms = 200;
+  StartAll(2);
+  HoldAll(3);
+  Client client = Connect();
+  client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody(R"("stream":true)")));
+  AwaitBusy();
+  ReleaseAllBut(0);
+  EXPECT_EQ(Content(Events(client.ReadResponse().body)), kAnswer);
+  EXPECT_EQ(workers_[1]->started(), 1);
+  EXPECT_EQ(Chat().status, 200);
+  EXPECT_EQ(workers_[0]->started(), 1);
+}
+
 // Given no other worker, expect a stream to wait for the one that comes back.
 TEST_F(RouterTest, StreamWaitsForAWorker) {
   StartAll(1);

@@ -29,6 +29,8 @@ class IdleClient final : public WorkerClient {
     snapshot.address = address_;
     return snapshot;
   }
+  double SilentS() const override { return 0; }
+  void GiveUp(const std::string&) override {}
   std::shared_ptr<const AdapterDigests> adapters() const override { return nullptr; }
   absl::StatusOr<uint64_t> Start(const v1::GenerateRequest&, const v1::KvSource&, uint32_t,
                                  std::shared_ptr<const LoadedMedia>,

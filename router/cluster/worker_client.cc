@@ -209,6 +209,8 @@ class Client final : public WorkerClient {
 
   const std::string& address() const override { return address_; }
   WorkerSnapshot Snapshot() const override;
+  double SilentS() const override ABSL_LOCKS_EXCLUDED(mutex_);
+  void GiveUp(const std::string& reason) override ABSL_LOCKS_EXCLUDED(mutex_);
   void CountElsewhere(uint32_t prefill_tokens) override ABSL_LOCKS_EXCLUDED(mutex_);
   std::shared_ptr<const AdapterDigests> adapters() const override {
     absl::MutexLock lock(&mutex_);
@@ -276,6 +278,8 @@ class Client final : public WorkerClient {
   int posted_ ABSL_GUARDED_BY(mutex_) = 0;  // That the context still knows.
   boost::asio::steady_timer retry_timer_ ABSL_GUARDED_BY(mutex_);
   int backoff_ms_ ABSL_GUARDED_BY(mutex_) = 0;
+  int given_up_ms_ ABSL_GUARDED_BY(mutex_) = 0;  // The last such pause; 0: it answered since.
+  std::chrono::steady_clock::time_point heard_ ABSL_GUARDED_BY(mutex_);
   std::string logged_ ABSL_GUARDED_BY(mutex_);  // The trouble last logged, to log it once.
 
   // The current try. Callbacks of an earlier one are ignored by its number.
@@ -448,6 +452,20 @@ WorkerSnapshot Client::Snapshot() const {
   return snapshot;
 }
 
+double Client::SilentS() const {
+  absl::MutexLock lock(&mutex_);
+  if (!ready_ || streams_.empty()) return 0;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - heard_).count();
+}
+
+void Client::GiveUp(const std::string& reason) {
+  absl::MutexLock lock(&mutex_);
+  if (!ready_) return;
+  given_up_ms_ = std::clamp(2 * given_up_ms_, options_.given_up_backoff_ms_min,
+                            options_.given_up_backoff_ms_max);
+  Lose(attempt_, absl::UnavailableError(reason), given_up_ms_);
+}
+
 absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
                                        const v1::KvSource& source, uint32_t prefill_tokens,
                                        std::shared_ptr<const LoadedMedia> media,
@@ -464,6 +482,7 @@ absl::StatusOr<uint64_t> Client::Start(const v1::GenerateRequest& request,
   if (!session_->Write(std::move(message), options_.outbox_messages_max)) {
     return absl::ResourceExhaustedError(absl::StrCat("Worker ", address_, " does not keep up."));
   }
+  if (streams_.empty()) heard_ = std::chrono::steady_clock::now();
   streams_.emplace(id, Stream{prefill_tokens, std::move(mailbox), std::move(media)});
   load_.OnStart(prefill_tokens);
   return id;
@@ -491,6 +510,8 @@ void Client::Cancel(uint64_t stream_id) {
 void Client::OnOutputs(uint64_t attempt, v1::SessionReply& reply) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_) return;
+  heard_ = std::chrono::steady_clock::now();
+  given_up_ms_ = 0;
   for (const v1::SessionReply::NeedMedia& need : reply.need_media()) SendMedia(need);
   bool changed = false;
   for (v1::SessionReply::Output& output : *reply.mutable_outputs()) {
@@ -529,6 +550,7 @@ void Client::SendMedia(const v1::SessionReply::NeedMedia& need) {
 void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_ || !active_) return;
+  heard_ = std::chrono::steady_clock::now();
   load_.OnReport(load);
   if (!SameAdapters(adapters_.get(), load)) {
     auto adapters = std::make_shared<AdapterDigests>();
@@ -695,7 +717,7 @@ void Client::Lose(uint64_t attempt, const absl::Status& reason, int wait_ms_min)
   if (attempt != attempt_ || !active_ || stopping_) return;
   active_ = false;
   EndCalls();
-  const std::string trouble = wait_ms_min > 0 ? "worker refused"
+  const std::string trouble = wait_ms_min > 0 ? (ready_ ? "worker given up" : "worker refused")
                               : ready_        ? "worker lost"
                                               : "worker not reachable";
   // While it stays away, the first trouble has said so.

@@ -36,6 +36,9 @@ struct WorkerClientOptions {
   int backoff_ms_min = 50;
   int backoff_ms_max = 1'000;
   int refused_backoff_ms = 5'000;
+  // And for one that was given up: doubled each time until it answers again.
+  int given_up_backoff_ms_min = 10'000;
+  int given_up_backoff_ms_max = 600'000;
   int watch_again_ms_min = 1'000;  // A worker whose news have gaps more often counts as lost.
   // Messages that wait to be written; beyond them a worker counts as full.
   size_t outbox_messages_max = 4096;
@@ -76,6 +79,10 @@ class WorkerClient {
 
   virtual const std::string& address() const = 0;
   virtual WorkerSnapshot Snapshot() const = 0;
+  // Since it last told or answered anything, or was given its first request; 0 if it has none.
+  virtual double SilentS() const = 0;
+  // It counts as lost, and is not tried again for a while. Ignored if it is not ready.
+  virtual void GiveUp(const std::string& reason) = 0;
   // What it holds; null if it is not ready or holds none.
   virtual std::shared_ptr<const AdapterDigests> adapters() const = 0;
   // Whether it is ready and holds an adapter, of this digest unless that is empty.
