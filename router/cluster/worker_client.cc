@@ -151,6 +151,23 @@ struct AdapterCall {
   WorkerClient::Done done;
 };
 
+// What a worker says of its load, held to what can be: so that sums of it do not overflow, and
+// times are numbers. A rate that is none counts as not measured.
+v1::Load Plausible(v1::Load load) {
+  constexpr uint32_t kRequestsMax = 1 << 20;
+  constexpr uint64_t kTokensMax = uint64_t{1} << 40;
+  constexpr double kRateMin = 1e-9, kRateMax = 1e15;
+  const auto rate = [](double value) { return value >= kRateMin && value <= kRateMax ? value : 0; };
+  load.set_running_requests(std::min(load.running_requests(), kRequestsMax));
+  load.set_waiting_requests(std::min(load.waiting_requests(), kRequestsMax));
+  load.set_prefill_tokens_waiting(std::min(load.prefill_tokens_waiting(), kTokensMax));
+  load.set_prefill_tokens_per_s(rate(load.prefill_tokens_per_s()));
+  load.set_decode_step_s(rate(load.decode_step_s()));
+  load.set_decode_row_s(rate(load.decode_row_s()));
+  load.set_peer_bytes_per_s(rate(load.peer_bytes_per_s()));
+  return load;
+}
+
 // The same adapters as `load` has.
 bool SameAdapters(const AdapterDigests* known, const v1::Load& load) {
   if (known == nullptr) return load.adapters().empty();
@@ -551,7 +568,7 @@ void Client::OnLoad(uint64_t attempt, const v1::Load& load, bool first) {
   absl::MutexLock lock(&mutex_);
   if (attempt != attempt_ || !active_) return;
   heard_ = std::chrono::steady_clock::now();
-  load_.OnReport(load);
+  load_.OnReport(Plausible(load));
   if (!SameAdapters(adapters_.get(), load)) {
     auto adapters = std::make_shared<AdapterDigests>();
     for (const v1::AdapterInfo& info : load.adapters()) (*adapters)[info.name()] = info.digest();
