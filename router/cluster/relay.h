@@ -117,6 +117,7 @@ class Relay {
   double queue_wait_s_ = 0;
   std::shared_ptr<Mailbox> mailbox_;  // Shared with the worker client.
   std::optional<WorkerPool::Stream> stream_;
+  Clock::time_point placed_at_;  // Of the stream.
   std::string worker_, why_;
   uint64_t numerics_class_ = 0;     // Of the worker that gave the last token.
   absl::flat_hash_set<int> tried_;  // Since the last token.
