@@ -20,6 +20,7 @@ struct Command {
 };
 
 // Each is defined in the file of its name.
+extern const Command kBenchCostsCommand;
 extern const Command kBenchEngineCommand;
 extern const Command kBenchPrefixCommand;
 extern const Command kChatCommand;
@@ -30,6 +31,7 @@ extern const Command kInspectCommand;
 extern const Command kRenderCommand;
 extern const Command kScoreCommand;
 extern const Command kServeCommand;
+extern const Command kSimulateCommand;
 extern const Command kTokenizeCommand;
 
 }  // namespace facet

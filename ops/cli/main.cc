@@ -18,9 +18,10 @@ namespace facet {
 namespace {
 
 const Command* const kCommands[] = {
-    &kServeCommand,  &kChatCommand,        &kGenerateCommand,    &kScoreCommand,
-    &kEmbedCommand,  &kTokenizeCommand,    &kRenderCommand,      &kInspectCommand,
-    &kImportCommand, &kBenchEngineCommand, &kBenchPrefixCommand,
+    &kServeCommand,    &kChatCommand,        &kGenerateCommand,    &kScoreCommand,
+    &kEmbedCommand,    &kTokenizeCommand,    &kRenderCommand,      &kInspectCommand,
+    &kImportCommand,   &kBenchEngineCommand, &kBenchPrefixCommand, &kBenchCostsCommand,
+    &kSimulateCommand,
 };
 
 std::string Overview() {

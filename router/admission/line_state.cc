@@ -31,10 +31,11 @@ absl::StatusOr<uint64_t> LineState::Enter(QueuedAnswer answer, double now_s, Roo
   }
   const std::optional<double> wait_s = WaitOf(answer);
   if (wait_s.has_value() && serving_ && now_s + *wait_s > answer.deadline_s) {
-    return Refusal("deadline",
-                   absl::StrCat("The request would wait about ", static_cast<int>(*wait_s * 1000),
-                                " ms for a worker, longer than its deadline; try again later."),
-                   *wait_s - std::max(0.0, answer.deadline_s - now_s));
+    return Refusal(
+        "deadline",
+        absl::StrCat("The request would wait about ", static_cast<int>(*wait_s * 1000),
+                     " ms for a worker, too long to end by its deadline; try again later."),
+        *wait_s - std::max(0.0, answer.deadline_s - now_s));
   }
   const uint64_t id = answer.id = next_id_++;
   entries_.emplace(id, Entry{answer, now_s, /*has_turn=*/false});

@@ -60,6 +60,7 @@ absl::Status Relay::Place(bool is_new) {
   ASSIGN_OR_RETURN(
       stream_, pool_.Start(request_, {numerics_class_, tried_, media_, keys_, is_new}, mailbox_));
   at_worker_ = pool_.line().CountAtWorker(tenant_->tenant(), tenant_->weight());
+  placed_at_ = Clock::now();
   tried_.insert(stream_->address_digest);
   worker_ = stream_->address;
   why_ = stream_->why;
@@ -78,7 +79,8 @@ absl::Status Relay::EnterLine() {
   answer.deadline_s = std::numeric_limits<double>::infinity();
   if (deadline_ms_ > 0) {
     const auto deadline = started_ + std::chrono::milliseconds(deadline_ms_);
-    answer.deadline_s = std::chrono::duration<double>(deadline.time_since_epoch()).count();
+    answer.deadline_s = std::chrono::duration<double>(deadline.time_since_epoch()).count() -
+                        pool_.ServiceSecondsOf(request_, keys_);
   }
   entered_line_ = Clock::now();
   ASSIGN_OR_RETURN(ticket_, pool_.line().Enter(std::move(answer), tenant_->metrics(), wake_));
@@ -150,6 +152,7 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
     TakeToken(static_cast<int>(reply.tokens(i)),
               with_logprobs ? reply.mutable_logprobs(i) : nullptr, delta);
     if (text_.stopped()) {
+      pool_.CountAnswer(generated_tokens_, /*seconds=*/0, /*expected_s=*/0);
       Cancel();
       End(v1::FINISH_REASON_STOP, delta);
       return absl::OkStatus();
@@ -162,6 +165,12 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
   }
   if (reply.finish_reason() == v1::FINISH_REASON_UNSPECIFIED) return absl::OkStatus();
   ledger_ = reply.ledger();
+  const double took_s = std::chrono::duration<double>(Clock::now() - placed_at_).count();
+  if (reply.finish_reason() == v1::FINISH_REASON_DEADLINE) {
+    pool_.CountLateAnswer();
+  } else {
+    pool_.CountAnswer(generated_tokens_, took_s, stream_->service_s);
+  }
   stream_.reset();
   at_worker_.reset();
   text_.Finish(delta.text);
@@ -188,7 +197,6 @@ void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
 void Relay::End(v1::FinishReason reason, RelayDelta& delta) {
   done_ = true;
   delta.finish_reason = reason;
-  pool_.CountAnswer(generated_tokens_);
 }
 
 absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelta& delta) {

@@ -118,6 +118,7 @@ class Relay {
   std::shared_ptr<Mailbox> mailbox_;  // Shared with the worker client.
   std::optional<WorkerPool::Stream> stream_;
   std::unique_ptr<WaitingLine::AtWorker> at_worker_;  // As long as stream_ is there.
+  Clock::time_point placed_at_;  // Of the stream.
   std::string worker_, why_;
   uint64_t numerics_class_ = 0;          // Of the worker that gave the last token.
   absl::flat_hash_set<uint64_t> tried_;  // Since the last token: workers, as address_digest.

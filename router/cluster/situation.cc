@@ -9,6 +9,10 @@ namespace facet {
 namespace {
 
 constexpr double kAnswerSmoothing = 0.02;  // Weight of the newest in the average of answers.
+// The same of how far off the rates are, which changes with the load; one odd answer shall not
+// close the door.
+constexpr double kFactorSmoothing = 0.02, kFactorMin = 0.5, kFactorMax = 10;
+constexpr double kLateGrowth = 1.1;
 
 PlacementWish WishOf(const v1::GenerateRequest& request, const SharedPageKeys& keys,
                      const ServedShape& shape) {
@@ -64,8 +68,34 @@ RequestCost CostOf(const Situation& situation) {
   return {static_cast<double>(tokens - std::min(tokens, cached)), situation.wish.answer_tokens};
 }
 
-double AverageAnswer(double average, int tokens) {
-  return average + kAnswerSmoothing * (tokens - average);
+double ServiceSeconds(const Situation& situation, int worker, const PlacementEstimate& estimate) {
+  const WorkerSnapshot& chosen = situation.workers[worker];
+  if (chosen.decode_step_s <= 0) return 0;
+  return estimate.first_token_s +
+         situation.wish.answer_tokens *
+             (chosen.decode_step_s + estimate.requests * chosen.decode_row_s);
+}
+
+double LeastServiceSeconds(const Situation& situation) {
+  const std::vector<PlacementEstimate> estimates = EstimateAll(situation.workers, situation.wish);
+  double least_s = 0;
+  for (int i = 0; i < static_cast<int>(estimates.size()); ++i) {
+    if (!IsServing(situation.workers[i])) continue;
+    const double service_s = ServiceSeconds(situation, i, estimates[i]);
+    if (service_s > 0 && (least_s == 0 || service_s < least_s)) least_s = service_s;
+  }
+  return least_s;
+}
+
+void CountAnswer(int tokens, double seconds, double expected_s, ServedShape& shape) {
+  shape.answer_tokens += kAnswerSmoothing * (tokens - shape.answer_tokens);
+  if (expected_s <= 0) return;
+  const double factor = std::clamp(seconds / expected_s, kFactorMin, kFactorMax);
+  shape.service_factor += kFactorSmoothing * (factor - shape.service_factor);
+}
+
+void CountLate(ServedShape& shape) {
+  shape.service_factor = std::min(kFactorMax, shape.service_factor * kLateGrowth);
 }
 
 }  // namespace facet

@@ -20,6 +20,9 @@ struct ServedShape {
   int page_tokens = 64;
   int window_pages = 16;
   double answer_tokens = 256;  // That answers have on average; begun with a guess.
+  // How many times as long as workers' rates say an answer takes: prompts of others are computed
+  // beside it.
+  double service_factor = 1;
 };
 
 // What a request wishes, and into `workers`, whose ids are the directory's, what they have of its
@@ -39,8 +42,18 @@ struct RequestCost {
 };
 RequestCost CostOf(const Situation& situation);
 
-// The average of answers after one more, of so many tokens.
-double AverageAnswer(double average, int tokens);
+// How long an answer takes from its start at a worker to its end, by that worker's rates. 0: not
+// measured.
+double ServiceSeconds(const Situation& situation, int worker, const PlacementEstimate& estimate);
+// The least of all workers that serve.
+double LeastServiceSeconds(const Situation& situation);
+
+// Averages after one more answer, of so many tokens; that took `seconds`, though its
+// ServiceSeconds said `expected_s`.
+void CountAnswer(int tokens, double seconds, double expected_s, ServedShape& shape);
+// One was cut by its deadline at a worker: how long it would have taken is not known, but it was
+// begun too late.
+void CountLate(ServedShape& shape);
 
 }  // namespace facet
 

@@ -75,6 +75,38 @@ TEST(SituationTest, CostsWhatNoServingWorkerHas) {
   EXPECT_EQ(CostOf(situation).prompt_tokens, 266);
 }
 
+// Steps of 10 ms and 1 ms a row: 100 tokens beside two others take 1.2 s, and the prompt comes
+// before them. What is not measured is no reason to refuse anybody.
+TEST(SituationTest, SaysHowLongAnAnswerTakes) {
+  Situation situation{{.answer_tokens = 100}, Workers(2)};
+  EXPECT_EQ(LeastServiceSeconds(situation), 0);
+  situation.workers[0].decode_step_s = 0.010;
+  situation.workers[0].decode_row_s = 0.001;
+  situation.workers[0].running = 2;
+  PlacementEstimate estimate;
+  estimate.requests = 2;
+  estimate.first_token_s = 0.5;
+  EXPECT_NEAR(ServiceSeconds(situation, 0, estimate), 1.7, 1e-9);
+  EXPECT_NEAR(LeastServiceSeconds(situation), 1.2 + 0.012, 1e-9);
+  situation.workers[0].draining = true;
+  EXPECT_EQ(LeastServiceSeconds(situation), 0);
+}
+
+// Answers that take three times as long as rates say are known to after some hundred; those that
+// are cut by their deadlines, though nobody knows how long they would have taken, push further.
+TEST(SituationTest, LearnsHowFarOffRatesAre) {
+  ServedShape shape;
+  for (int i = 0; i < 300; ++i) CountAnswer(40, /*seconds=*/3, /*expected_s=*/1, shape);
+  EXPECT_NEAR(shape.service_factor, 3, 0.02);
+  EXPECT_NEAR(shape.answer_tokens, 40, 2);
+  CountLate(shape);
+  EXPECT_GT(shape.service_factor, 3.2);
+  for (int i = 0; i < 100; ++i) CountLate(shape);
+  EXPECT_LE(shape.service_factor, 10);
+  CountAnswer(40, /*seconds=*/0, /*expected_s=*/0, shape);
+  EXPECT_LE(shape.service_factor, 10) << "not measured: nothing is learned";
+}
+
 // A pull names the worker and the pages that it told of; without one there is no source.
 TEST(SituationTest, NamesTheSourceOfAPull) {
   Situation situation{{.page_tokens = kPageTokens}, Workers(2)};

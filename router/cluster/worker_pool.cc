@@ -122,8 +122,7 @@ Situation WorkerPool::SituationOf(const v1::GenerateRequest& request, const Shar
           !members[i].client->HoldsAdapter(request.adapter(), request.adapter_digest());
     }
   }
-  Situation situation = facet::SituationOf(
-      request, keys, {page_tokens_, window_pages_, answer_tokens_}, directory_, std::move(workers));
+  Situation situation = facet::SituationOf(request, keys, shape(), directory_, std::move(workers));
   situation.wish.may_change_class = failover_.may_change_class;
   return situation;
 }
@@ -174,6 +173,7 @@ absl::StatusOr<WorkerPool::Stream> WorkerPool::Start(const v1::GenerateRequest& 
                   chosen.numerics_class,
                   placement.exact,
                   Explain(chosen, placement.estimate),
+                  ServiceSeconds(situation, placement.worker, placement.estimate),
                   directory_.Expect(worker.id, options.keys)};
   }
 }
@@ -202,8 +202,25 @@ RequestCost WorkerPool::CostOf(const v1::GenerateRequest& request,
   return facet::CostOf(SituationOf(request, keys, *members));
 }
 
-// Two that end at once may lose one of them, which changes next to nothing.
-void WorkerPool::CountAnswer(int tokens) { answer_tokens_ = AverageAnswer(answer_tokens_, tokens); }
+double WorkerPool::ServiceSecondsOf(const v1::GenerateRequest& request,
+                                    const SharedPageKeys& keys) const {
+  return shape().service_factor * LeastServiceSeconds(SituationOf(request, keys));
+}
+
+ServedShape WorkerPool::shape() const {
+  absl::MutexLock lock(&mutex_);
+  return shape_;
+}
+
+void WorkerPool::CountAnswer(int tokens, double seconds, double expected_s) {
+  absl::MutexLock lock(&mutex_);
+  facet::CountAnswer(tokens, seconds, expected_s, shape_);
+}
+
+void WorkerPool::CountLateAnswer() {
+  absl::MutexLock lock(&mutex_);
+  CountLate(shape_);
+}
 
 // The vocabulary is read under the lock: workers that connect meanwhile wait for it instead of
 // reading it too.
@@ -215,9 +232,10 @@ std::optional<WorkerRefusal> WorkerPool::Accept(const v1::DescribeReply& descrip
       MakeServedModel(description, std::time(nullptr));
   if (!model.ok()) return WorkerRefusal{"bad_description", std::string(model.status().message())};
   model_ = *std::move(model);
-  page_tokens_ = static_cast<int>(model_->page_tokens);
-  window_pages_ = (static_cast<int>(model_->window_tokens) + page_tokens_ - 1) / page_tokens_;
-  directory_.SetWindow(window_pages_);
+  shape_.page_tokens = static_cast<int>(model_->page_tokens);
+  shape_.window_pages =
+      (static_cast<int>(model_->window_tokens) + shape_.page_tokens - 1) / shape_.page_tokens;
+  directory_.SetWindow(shape_.window_pages);
   return std::nullopt;
 }
 

@@ -104,6 +104,7 @@ class WorkerPool {
     uint64_t numerics_class;           // Of the worker.
     bool exact;                        // As Placement.
     std::string why;                   // The worker was chosen, as Explain.
+    double service_s;                  // ServiceSeconds.
     PageDirectory::Expected expected;  // To be reset when the answer begins.
   };
   // What a request wishes, beyond what it is.
@@ -120,8 +121,11 @@ class WorkerPool {
   // Places the request and hands it over. UNAVAILABLE or RESOURCE_EXHAUSTED as Place.
   absl::StatusOr<Stream> Start(const v1::GenerateRequest& request, const StartOptions& options,
                                std::shared_ptr<Mailbox> mailbox);
-  // An answer had so many tokens: what the next ones are thought to have.
-  void CountAnswer(int tokens);
+  // An answer had so many tokens, `seconds` after it was given to a worker: what the next ones are
+  // thought to have and to take.
+  void CountAnswer(int tokens, double seconds, double expected_s) ABSL_LOCKS_EXCLUDED(mutex_);
+  // A worker ended one at its deadline.
+  void CountLateAnswer() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Where new requests wait while no worker has room for them.
   WaitingLine& line() { return *line_; }
@@ -129,9 +133,12 @@ class WorkerPool {
   // Which workers will do for a request: QueuedAnswer::lane.
   static std::string LaneOf(const v1::GenerateRequest& request);
   RequestCost CostOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
+  // How long before its deadline it must be at a worker, to end in time.
+  double ServiceSecondsOf(const v1::GenerateRequest& request, const SharedPageKeys& keys) const;
 
  private:
   FleetRoom RoomOf(const std::string& lane) const;
+  ServedShape shape() const ABSL_LOCKS_EXCLUDED(mutex_);
   // Of what most ready workers hold by that name. Empty: it is wanted, but no ready worker holds it
   // yet. NOT_FOUND: nobody knows it.
   absl::StatusOr<std::string> DigestOfAdapter(const std::string& name) const;
@@ -144,8 +151,7 @@ class WorkerPool {
   const std::function<void()> on_lost_;
   RouterMetrics& metrics_;
   PageDirectory directory_;
-  std::atomic<int> page_tokens_{64}, window_pages_{16};  // The model's.
-  std::atomic<double> answer_tokens_{ServedShape().answer_tokens};
+  ServedShape shape_ ABSL_GUARDED_BY(mutex_);
   // Requests are placed one after the other, so that each sees what those before it were given: two
   // equal prompts on two threads would part otherwise. Taken before any other lock.
   absl::Mutex placing_mutex_;
