@@ -208,7 +208,8 @@ class Router(Process, HttpServer):
         addresses = ",".join(worker.address for worker in workers)
         super().__init__("facet-router", f"--workers={addresses}", "--host=127.0.0.1", "--port=0",
                          "--grpc_port=0", *flags)
-        self.port = json.loads(self.read_line())["http_port"]
+        ports = json.loads(self.read_line())
+        self.port, self.grpc_port = ports["http_port"], ports["grpc_port"]
 
     def wait_workers(self, count):
         wait_until(lambda: self.metric("facet_worker_up") == count, f"{count} workers to be up")
