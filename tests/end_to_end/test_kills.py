@@ -18,7 +18,7 @@ import cluster
 from adapters import random_adapter
 from prompts import chat_bodies
 
-KILLS = int(os.environ.get("FACET_KILLS", 30))
+KILLS = int(os.environ.get("FACET_KILLS", 200))
 SEED = int(os.environ.get("FACET_KILLS_SEED", 20260414))
 CLIENTS = 6
 # Longer than any stream here takes on a busy machine, a worker's restart included.
