@@ -1,18 +1,24 @@
 """Streams over workers that are killed at random tokens: each must be, to the last bit of its log
-probabilities, what it is undisturbed. FACET_KILLS says how many kills, FACET_KILLS_SEED which."""
+probabilities, what it is undisturbed. FACET_KILLS says how many kills, FACET_KILLS_SEED which.
+
+The workers draft, hold an adapter, and see and hear; the streams are of all KINDS at once."""
+import base64
+import collections
 import contextlib
 import http.client
 import json
 import os
 import random
+import tempfile
 import threading
 import time
 import unittest
 
 import cluster
+from adapters import random_adapter
 from prompts import chat_bodies
 
-KILLS = int(os.environ.get("FACET_KILLS", 30))
+KILLS = int(os.environ.get("FACET_KILLS", 200))
 SEED = int(os.environ.get("FACET_KILLS_SEED", 20260414))
 CLIENTS = 6
 # Longer than any stream here takes on a busy machine, a worker's restart included.
@@ -23,26 +29,54 @@ TOOLS = [{"type": "function", "function": {
                    "required": ["city"]}}} for name in ("weather", "time")]
 
 
-def bodies():
-    """Plain and sampled answers, several choices, thinking, tools, stop strings, log
-    probabilities."""
-    made = chat_bodies(24, max_tokens=150)
-    for i, body in enumerate(made):
-        body["stream"] = True
-        if i % 2 == 0:
-            body |= {"logprobs": True, "top_logprobs": i % 5}
-        if i % 6 == 1:
-            body["n"] = 2
-        if i % 6 == 3:
-            body["chat_template_kwargs"] = {"enable_thinking": True}
-        if i % 6 == 4:
-            body["tools"] = TOOLS
-            body["messages"][0]["content"] = "What is the weather in Rome and the time in Oslo?"
-        if i % 6 == 5:
-            body["stop"] = ["e t", "9"]
-        if i % 4 == 1:
-            body |= {"presence_penalty": 0.5, "repetition_penalty": 1.1, "min_p": 0.02}
-    return made
+CARD = {"type": "json_schema", "json_schema": {"name": "card", "strict": True, "schema": {
+    "type": "object", "additionalProperties": False, "required": ["name", "count", "tags"],
+    "properties": {"name": {"type": "string"}, "count": {"type": "integer"},
+                   "tags": {"type": "array", "items": {"enum": ["red", "green", "blue"]}}}}}}
+
+
+def example(name, kind):
+    """One of model/nano/examples as a data URL."""
+    with open(os.path.join(cluster.checkout, "model/nano/examples", name), "rb") as file:
+        return f"data:{kind};base64,{base64.b64encode(file.read()).decode()}"
+
+
+def media(part, question):
+    return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": question}]}]}
+
+
+def penalized(body):
+    return body | {"presence_penalty": 0.5, "repetition_penalty": 1.1, "min_p": 0.02}
+
+
+# What a body is made into; the plain ones are those of prompts.chat_bodies.
+KINDS = {
+    "plain": lambda body: body | {"temperature": 0, "logprobs": True, "top_logprobs": 3},
+    "sampled": lambda body: penalized(body) | {"temperature": 0.9, "logprobs": True},
+    "two choices": lambda body: body | {"n": 2},
+    "thinking": lambda body: body | {"chat_template_kwargs": {"enable_thinking": True}},
+    "tools": lambda body: body | {"tools": TOOLS, "messages": [
+        {"role": "user", "content": "What is the weather in Rome and the time in Oslo?"}]},
+    "a forced call": lambda body: body | {"tools": TOOLS, "tool_choice": "required",
+                                          "ignore_eos": False},
+    "stop strings": lambda body: body | {"stop": ["e t", "9"]},
+    "grammar": lambda body: body | {"response_format": CARD, "ignore_eos": False},
+    "picture": lambda body: body | media(
+        {"type": "image_url", "image_url": {"url": example("picture.png", "image/png")}},
+        "Describe the picture."),
+    "sound": lambda body: body | media(
+        {"type": "audio_url", "audio_url": {"url": example("sound.wav", "audio/wav")}},
+        "Transcribe the audio."),
+    "adapter": lambda body: body | {"model": body["model"] + ":" + ADAPTER},
+}
+ADAPTER = "kept"
+
+
+def bodies(model):
+    """(kind, body) of each stream."""
+    made = chat_bodies(3 * len(KINDS), max_tokens=150)
+    return [(kind, KINDS[kind](body | {"model": model, "stream": True}))
+            for kind, body in zip(list(KINDS) * 3, made)]
 
 
 class Stream:
@@ -90,7 +124,14 @@ class Stream:
 
 class KillTest(unittest.TestCase):
     def setUp(self):
-        self.servers = cluster.Cluster(worker_count=2)
+        folder = tempfile.TemporaryDirectory(prefix="facet-kills-")
+        self.addCleanup(folder.cleanup)
+        random_adapter(os.path.join(folder.name, ADAPTER), cluster.model_path)
+        nano = os.path.join(cluster.checkout, "model/nano")
+        self.flags = (f"--mmproj={nano}/mmproj-facet-nano.gguf",
+                      f"--assistant={nano}/facet-nano-assistant.gguf",
+                      f"--adapter_dir={folder.name}")
+        self.servers = cluster.Cluster(2, self.flags)
         self.addCleanup(self.servers.stop)
         self.router = self.servers.router
         self.random = random.Random(SEED)
@@ -102,16 +143,16 @@ class KillTest(unittest.TestCase):
 
         def start():
             with contextlib.suppress(cluster.StartFailure):
-                return cluster.Worker(port=port)
+                return cluster.Worker(*self.flags, port=port)
             return None
         self.servers.workers[index] = cluster.wait_until(start, f"port {port} to be free")
 
     def test_no_token_is_lost_repeated_or_changed(self):
-        requests = bodies()
-        expected = [Stream(self.router, body).choices for body in requests]
+        requests = bodies(self.router.get("/v1/models")["data"][0]["id"])
+        expected = [Stream(self.router, body).choices for _, body in requests]
         stop, lock = threading.Event(), threading.Condition()
         seen = {"events": 0}
-        wrong, worst_gaps_s = [], []
+        wrong, worst_gaps_s, ended = [], [], collections.Counter()
 
         def on_event():
             with lock:
@@ -122,13 +163,15 @@ class KillTest(unittest.TestCase):
             draw = random.Random(f"{SEED} {number}")
             while not stop.is_set():
                 i = draw.randrange(len(requests))
+                kind, body = requests[i]
                 try:
-                    stream = Stream(self.router, requests[i], on_event)
+                    stream = Stream(self.router, body, on_event)
                     if stream.choices != expected[i] or not stream.ended:
-                        wrong.append((requests[i], stream.choices, expected[i]))
+                        wrong.append((kind, body, stream.choices, expected[i]))
                     worst_gaps_s.append(max(stream.gaps_s))
+                    ended[kind] += 1
                 except (AssertionError, OSError, http.client.HTTPException) as error:
-                    wrong.append((requests[i], repr(error), expected[i]))
+                    wrong.append((kind, body, repr(error), expected[i]))
 
         clients = [threading.Thread(target=client, args=(i,)) for i in range(CLIENTS)]
         for thread in clients:
@@ -153,6 +196,8 @@ class KillTest(unittest.TestCase):
         print(f"{len(gaps_s)} streams, {moved:.0f} of their answers went on elsewhere; longest "
               f"silence of a stream: median {1000 * gaps_s[len(gaps_s) // 2]:.0f} ms, p99 "
               f"{1000 * gaps_s[len(gaps_s) * 99 // 100]:.0f} ms, most {1000 * gaps_s[-1]:.0f} ms")
+        print("streams of each kind: " + ", ".join(f"{ended[kind]} {kind}" for kind in KINDS))
         self.assertEqual(wrong[:1], [])
+        self.assertEqual(set(ended), set(KINDS))
         self.assertGreater(moved, 0)
         self.assertEqual(self.router.metric("facet_failovers_total", exact="false"), None)

@@ -1,36 +1,18 @@
 """Calls a worker's gRPC service (proto/worker.proto) as a router does."""
-import os
-import subprocess
-import tempfile
 import threading
 import time
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-import cluster
-
-
-def _read_contracts():
-    """The messages of proto/worker.proto by name, from what protoc makes of the checkout's."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "worker.descriptors")
-        subprocess.run(["protoc", f"--proto_path={cluster.checkout}", "--include_imports",
-                        f"--descriptor_set_out={path}", "proto/worker.proto"], check=True)
-        with open(path, "rb") as file:
-            files = descriptor_pb2.FileDescriptorSet.FromString(file.read())
-    pool = descriptor_pool.DescriptorPool()
-    for file in files.file:
-        pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"facet.v1.{name}"))
-            for name in ("GenerateRequest", "GenerateReply", "WatchRequest", "WatchReply")}
+import contracts
 
 
 class WorkerClient:
     """One worker's service. Close it before the worker is stopped."""
 
     def __init__(self, worker):
-        self.messages = _read_contracts()
+        self.messages = contracts.read("proto/worker.proto", "GenerateRequest", "GenerateReply",
+                                       "WatchRequest", "WatchReply")
         self._channel = grpc.insecure_channel(worker.address)
 
     def close(self):
