@@ -62,6 +62,7 @@ SimulatedRouter::SimulatedRouter(int index, const Options& options, const CostTa
   directory_.SetWindow(shape_.window_pages);
   for (size_t i = 0; i < workers.size(); ++i) {
     addresses_.push_back(SimulatedWorker::AddressOf(static_cast<int>(i)));
+    address_digests_.push_back(ContentOf(addresses_.back()));
   }
   for (Link& link : links_) link.ready = true;
 }
@@ -73,7 +74,7 @@ std::vector<WorkerSnapshot> SimulatedRouter::Snapshots() const {
   for (size_t i = 0; i < links_.size(); ++i) {
     WorkerSnapshot& snapshot = snapshots[i];
     snapshot.address = addresses_[i];
-    snapshot.address_digest = ContentOf(addresses_[i]);
+    snapshot.address_digest = address_digests_[i];
     snapshot.id = static_cast<int>(i);
     snapshot.ready = links_[i].ready;
     snapshot.capacity =

@@ -109,6 +109,7 @@ class SimulatedRouter {
   LineState line_;
   ServedShape shape_;
   std::vector<std::string> addresses_;
+  std::vector<uint64_t> address_digests_;
   std::vector<Link> links_;
   std::map<uint64_t, std::unique_ptr<Answer>> answers_;
   std::map<uint64_t, uint64_t> in_line_;  // By the line's id.

@@ -204,7 +204,8 @@ RequestCost WorkerPool::CostOf(const v1::GenerateRequest& request,
 
 double WorkerPool::ServiceSecondsOf(const v1::GenerateRequest& request,
                                     const SharedPageKeys& keys) const {
-  return shape().service_factor * LeastServiceSeconds(SituationOf(request, keys));
+  const std::shared_ptr<const Fleet::Members> members = this->members();
+  return shape().service_factor * LeastServiceSeconds(SituationOf(request, keys, *members));
 }
 
 ServedShape WorkerPool::shape() const {
