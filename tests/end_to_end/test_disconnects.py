@@ -17,6 +17,7 @@ DISCONNECTS = 50
 # A stream is replaced before it ends by itself, and all of them fit into the worker's pages.
 TOKENS_MAX = 1400
 TOKENS_REPLACED = 1000
+KV_CACHE_MIB = 1024
 # Enough to be told from what the others take in the meantime: 63 streams take a page about once a
 # step, as long as they are spread over the 64 places in a page.
 PAGE_TOKENS = 64
@@ -109,7 +110,8 @@ class Reader:
 
 class DisconnectUnderLoadTest(unittest.TestCase):
     def setUp(self):
-        self.worker = cluster.Worker(f"--running_requests_max={STREAMS}")
+        self.worker = cluster.Worker(f"--running_requests_max={STREAMS}",
+                                     f"--kv_cache_mib={KV_CACHE_MIB}")
         self.addCleanup(self.worker.stop)
         self.router = cluster.Router([self.worker])
         self.addCleanup(self.router.stop)
