@@ -17,11 +17,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "model/adapter_config.h"
 #include "model/gguf.h"
 #include "model/safetensors.h"
-#include "openssl/sha.h"
 
 namespace facet {
 namespace {
@@ -205,12 +205,6 @@ void AppendNumber(std::string& out, uint32_t number) {
   for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>(number >> shift));
 }
 
-std::string Sha256(absl::string_view bytes) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
-  return std::string(reinterpret_cast<const char*>(digest), sizeof(digest));
-}
-
 // Over all that results depend on. The tensors may be large, so they are hashed where they are.
 std::string DigestOf(const std::vector<AdapterPart>& parts) {
   std::string text = "facet adapter";
@@ -223,9 +217,9 @@ std::string DigestOf(const std::vector<AdapterPart>& parts) {
           static_cast<uint32_t>(part.b_type)}) {
       AppendNumber(text, number);
     }
-    text += Sha256(part.a) + Sha256(part.b);
+    text += Sha256({part.a}) + Sha256({part.b});
   }
-  return Sha256(text);
+  return Sha256({text});
 }
 
 // The parts of all matrices in `all`; `scale` of each rank, or why it may not have it.

@@ -1,7 +1,7 @@
 #include "model/chat_template_revision.h"
 
 #include "absl/strings/escaping.h"
-#include "openssl/sha.h"
+#include "base/sha256.h"
 
 namespace facet {
 namespace {
@@ -17,10 +17,7 @@ constexpr absl::string_view kKnown[] = {
 }  // namespace
 
 bool IsKnownChatTemplate(absl::string_view jinja) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(jinja.data()), jinja.size(), digest);
-  const std::string hex = absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(digest), sizeof(digest)));
+  const std::string hex = absl::BytesToHexString(Sha256({jinja}));
   for (const absl::string_view known : kKnown) {
     if (hex == known) return true;
   }

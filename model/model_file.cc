@@ -6,11 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "model/gguf.h"
 #include "model/gguf_writer.h"
 #include "model/huggingface.h"
-#include "openssl/sha.h"
 
 namespace facet {
 namespace {
@@ -84,9 +84,7 @@ std::string ModelDigest(const ModelFile& file) {
     absl::StrAppend(&text, tensor.name, " ", InfoOf(tensor.type).name, " ",
                     absl::StrJoin(tensor.shape, "x"), "\n");
   }
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
-  return std::string(reinterpret_cast<const char*>(digest), sizeof(digest));
+  return Sha256({text});
 }
 
 }  // namespace facet

@@ -1,7 +1,5 @@
 #include "router/admission/tenants_file.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
 #include <boost/json.hpp>
 #include <optional>
@@ -13,6 +11,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
@@ -47,7 +46,7 @@ bool IsName(absl::string_view name) {
 }
 
 bool IsDigest(absl::string_view text) {
-  return text.size() == 2 * SHA256_DIGEST_LENGTH && absl::c_all_of(text, [](char c) {
+  return text.size() == 2 * kSha256Bytes && absl::c_all_of(text, [](char c) {
            return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
          });
 }
@@ -160,11 +159,6 @@ absl::StatusOr<std::vector<TenantOptions>> ParseTenantsFile(absl::string_view te
   return tenants;
 }
 
-std::string DigestOfKey(absl::string_view api_key) {
-  std::string digest(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(api_key.data()), api_key.size(),
-         reinterpret_cast<unsigned char*>(digest.data()));
-  return digest;
-}
+std::string DigestOfKey(absl::string_view api_key) { return Sha256({api_key}); }
 
 }  // namespace facet

@@ -1,9 +1,9 @@
 #include "router/cluster/worker_client.h"
 
 #include <grpcpp/grpcpp.h>
-#include <openssl/sha.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "proto/worker.grpc.pb.h"
 #include "router/cluster/worker_load.h"
 
@@ -35,8 +36,7 @@ constexpr size_t kEventsAtOnce = 1024;
 
 // Equal in all routers: the first 8 bytes of a SHA-256. Never 0.
 uint64_t NumberOf(const std::string& text) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  const std::array<uint8_t, kSha256Bytes> digest = Sha256Of(text);
   uint64_t number = 0;
   for (int i = 0; i < 8; ++i) number = number << 8 | digest[i];
   return std::max<uint64_t>(1, number);
