@@ -160,16 +160,13 @@ void LineState::GiveTurns(RoomFunction room, Rooms& rooms, Decision& decision) {
 
 void LineState::GiveClaims(RoomFunction room, Rooms& rooms, Decision& decision) {
   if (queue_.size() == 0) return;
-  std::map<std::string, RowUse> uses = shares_.Uses();
+  std::map<std::string, RowUse> uses = shares_.uses();
   for (const AdmissionQueue::TenantView& view : queue_.Tenants()) {
     RowUse& use = uses[view.tenant];
-    use.tenant = view.tenant;
     use.weight = view.weight;
     use.waits = true;
   }
-  std::vector<RowUse> all;
-  for (auto& [tenant, use] : uses) all.push_back(std::move(use));
-  std::map<std::string, int64_t> left = RowsToClaim(RoomOf("", room, rooms).rows, all);
+  std::map<std::string, int64_t> left = RowsToClaim(RoomOf("", room, rooms).rows, uses);
   const auto open = [&](const std::string& tenant, const std::string& lane) {
     const auto claim = left.find(tenant);
     return claim != left.end() && claim->second > 0 && RoomOf(lane, room, rooms).serving;
