@@ -59,7 +59,7 @@ absl::Status Relay::Place(bool is_new) {
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
   ASSIGN_OR_RETURN(
       stream_, pool_.Start(request_, {numerics_class_, tried_, media_, keys_, is_new}, mailbox_));
-  at_worker_ = pool_.line().CountAtWorker(tenant_->tenant(), tenant_->weight());
+  stream_->at_worker = pool_.line().CountAtWorker(tenant_->tenant(), tenant_->weight());
   placed_at_ = Clock::now();
   tried_.insert(stream_->address_digest);
   worker_ = stream_->address;
@@ -172,7 +172,6 @@ absl::Status Relay::TakeReply(v1::GenerateReply& reply, RelayDelta& delta) {
     pool_.CountAnswer(generated_tokens_, took_s, stream_->service_s);
   }
   stream_.reset();
-  at_worker_.reset();
   text_.Finish(delta.text);
   // What was held back may hold a stop string.
   End(text_.stopped() ? v1::FINISH_REASON_STOP : reply.finish_reason(), delta);
@@ -206,7 +205,6 @@ absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelt
                                         {"reason", absl::string_view(reason.message())}});
   tried_.insert(stream_->address_digest);
   stream_.reset();
-  at_worker_.reset();
   lost_reason_ = reason;
   lost_kind_ = kind;
   if (!lost_at_.has_value()) lost_at_ = Clock::now();
@@ -246,7 +244,6 @@ absl::Status Relay::GoOn(RelayDelta& delta) {
 absl::Status Relay::Fail(const absl::Status& reason) {
   ticket_ = nullptr;
   stream_.reset();
-  at_worker_.reset();
   done_ = true;
   error_ = reason;
   return error_;
@@ -257,7 +254,6 @@ void Relay::Cancel() {
   if (!stream_.has_value()) return;
   stream_->worker->Cancel(stream_->id);
   stream_.reset();
-  at_worker_.reset();
 }
 
 bool Relay::IsStop(int id) const { return absl::c_linear_search(request_.stop_tokens(), id); }

@@ -31,12 +31,11 @@ struct RelayDelta {
 };
 
 // One answer: places it, reads what its worker sends, and turns ids into text. Until a worker has
-// room for it, it waits in the pool's line. A request that loses
-// its worker goes on at another one from the ids that came, and its reader notices nothing: text,
-// thinking and tool calls are functions of the ids, whose state stays here. It does not wait in the
-// line again, behind those that have no token yet; while no worker is
-// there it waits, for a bounded time. Belongs to one strand. Ends the stream at the worker when it
-// is destroyed.
+// room for it, it waits in the pool's line. A request that loses its worker goes on at another one
+// from the ids that came, and its reader notices nothing: text, thinking and tool calls are
+// functions of the ids, whose state stays here. It does not wait in the line again, behind those
+// that have no token yet; while no worker is there it waits, for a bounded time. Belongs to one
+// strand. Ends the stream at the worker when it is destroyed.
 class Relay {
  public:
   struct Options {
@@ -117,7 +116,6 @@ class Relay {
   double queue_wait_s_ = 0;
   std::shared_ptr<Mailbox> mailbox_;  // Shared with the worker client.
   std::optional<WorkerPool::Stream> stream_;
-  std::unique_ptr<WaitingLine::AtWorker> at_worker_;  // As long as stream_ is there.
   Clock::time_point placed_at_;  // Of the stream.
   std::string worker_, why_;
   uint64_t numerics_class_ = 0;          // Of the worker that gave the last token.

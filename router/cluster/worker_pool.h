@@ -106,6 +106,7 @@ class WorkerPool {
     std::string why;                   // The worker was chosen, as Explain.
     double service_s;                  // ServiceSeconds.
     PageDirectory::Expected expected;  // To be reset when the answer begins.
+    std::unique_ptr<WaitingLine::AtWorker> at_worker = nullptr;  // For who places it to set.
   };
   // What a request wishes, beyond what it is.
   struct StartOptions {
