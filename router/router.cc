@@ -20,7 +20,7 @@
 #include "router/cluster/discovery.h"
 #include "router/cluster/page_index.h"
 #include "router/cluster/registry_service.h"
-#include "router/cluster/stuck_workers.h"
+#include "router/cluster/stuck_watch.h"
 #include "router/cluster/worker_pool.h"
 #include "router/grpc_service.h"
 #include "router/metrics.h"
