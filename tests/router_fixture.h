@@ -275,7 +275,8 @@ class RouterTest : public ::testing::Test {
   }
 
   RouterOptions options_;
-  uint64_t page_bytes_ = 0;  // Of workers that start: of the pages that they pull; 0: they pull none.
+  uint64_t page_bytes_ =
+      0;  // Of workers that start: of the pages that they pull; 0: they pull none.
   uint32_t running_requests_max_ = 64;  // Of workers that are started from now on.
   absl::Mutex mutex_;
   FakeWorker::AnswerFunction answer_ ABSL_GUARDED_BY(mutex_);

@@ -28,7 +28,7 @@ class WatchBoard {
     virtual void OnNews(const v1::Load& load, absl::Span<const PageEvent> pages) = 0;
   };
 
-  explicit WatchBoard(absl::Duration interval = absl::Milliseconds(20));
+  explicit WatchBoard(absl::Duration interval = kNewsInterval);
   ~WatchBoard();
   WatchBoard(const WatchBoard&) = delete;
   WatchBoard& operator=(const WatchBoard&) = delete;

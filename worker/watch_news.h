@@ -6,10 +6,14 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
 #include "proto/page_event.h"
 #include "proto/worker.pb.h"
 
 namespace facet {
+
+// Between two messages to a reader, at least.
+inline constexpr absl::Duration kNewsInterval = absl::Milliseconds(20);
 
 // What a worker has to tell: the newest load, and which pages of cached prefixes came and went
 // since it told last. Holds no lock and no clock.

@@ -136,14 +136,10 @@ absl::Status Run(const std::vector<absl::string_view>&) {
 
 const Command kBenchCostsCommand = {
     "bench costs", "what steps take here: the cost table of facet simulate",
-    "facet bench costs --model=PATH [--key_depth=2048] [--repeats=5] > costs.json: times five "
-    "steps "
-    "of\n"
-    "the model (one decode, many, many at --key_depth, a chunk of a prompt, the same at "
-    "--key_depth), and\n"
-    "writes the cost table that follows, with the limits that a worker of these flags has. "
-    "Nothing\n"
-    "else should run meanwhile. What pulling takes is to be added by hand.\n\n"
+    "facet bench costs --model=PATH [--key_depth=2048] [--repeats=5] > costs.json: times five\n"
+    "steps of the model (one decode, many, many at --key_depth, a chunk of a prompt, the same at\n"
+    "--key_depth), and writes the cost table that follows, with the limits that a worker of these\n"
+    "flags has. Nothing else should run meanwhile. What pulling takes is to be added by hand.\n\n"
     "  facet bench costs --model=facet-nano.gguf --key_depth=1024 > costs.json",
     Run};
 

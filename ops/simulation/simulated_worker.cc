@@ -17,8 +17,6 @@
 namespace facet {
 namespace {
 
-// As WatchBoard's: so long is between two messages of news.
-constexpr double kNewsIntervalS = 0.02;
 // As the engine's: so long after a step that had nothing to run it looks again.
 constexpr double kStallIntervalS = 0.01;
 
@@ -328,7 +326,7 @@ void SimulatedWorker::TellNews() {
   if (news_pause_ || stepping_ || !engine_->news.any()) return;
   listener_.OnNews(index_, engine_->news.load(), engine_->news.Take());
   news_pause_ = true;
-  events_.At(events_.now_s() + kNewsIntervalS, [this, life = life_] {
+  events_.At(events_.now_s() + absl::ToDoubleSeconds(kNewsInterval), [this, life = life_] {
     if (life != life_) return;
     news_pause_ = false;
     TellNews();

@@ -120,8 +120,7 @@ class ProcessCall final
     if (!built.ok()) built = UnknownChoice();
     std::vector<ext_proc::ProcessingResponse> answers;
     EndpointChoice choice;
-    const auto choose =
-        [&](const Situation& situation) -> absl::StatusOr<WorkerPool::Elsewhere> {
+    const auto choose = [&](const Situation& situation) -> absl::StatusOr<WorkerPool::Elsewhere> {
       ASSIGN_OR_RETURN(choice, ChooseEndpoints(situation, question, options_.endpoint_port));
       return WorkerPool::Elsewhere{choice.worker, choice.estimate.computed_tokens};
     };

@@ -23,7 +23,7 @@ struct ServedModel {
   int64_t created_s = 0;  // When the router learned of it; /v1/models tells it.
   std::shared_ptr<const Vocabulary> vocabulary;  // Shared with the tokenizer and all streams.
   std::unique_ptr<const Tokenizer> tokenizer;
-  std::unique_ptr<TokenCache> token_cache;  // Over it, for prompts.
+  std::unique_ptr<TokenCache> token_cache;          // Over it, for prompts.
   std::unique_ptr<GrammarChecker> grammar_checker;  // Null in a build without grammars.
   uint32_t context_tokens_max = 0;
   uint32_t page_tokens = 0;
