@@ -147,8 +147,9 @@ class Process:
 class Worker(Process):
     def __init__(self, *flags, model=None, port=0):
         super().__init__("facet-worker", f"--model={model or model_path}", f"--port={port}",
-                         "--threads=1", "--kv_cache_mib=256", *flags)
-        self.port = json.loads(self.read_line())["grpc_port"]
+                         "--metrics_port=0", "--threads=1", "--kv_cache_mib=256", *flags)
+        ports = json.loads(self.read_line())
+        self.port, self.metrics_port = ports["grpc_port"], ports["metrics_port"]
         self.address = f"127.0.0.1:{self.port}"
 
 
@@ -220,7 +221,8 @@ class Serve(Process, HttpServer):
 
     def __init__(self, *flags):
         super().__init__("facet", "serve", model_path, "--port=0", "--grpc_port=0",
-                         "--worker_port=0", "--kv_cache_mib=256", *flags)
+                         "--worker_port=0", "--worker_metrics_port=0", "--kv_cache_mib=256",
+                         *flags)
         match = None
         while match is None:
             match = re.search(r"http://127\.0\.0\.1:(\d+)", self.read_line())
