@@ -49,8 +49,8 @@ def keep_logs():
     print(f"The processes' logs are in {_logs}")
 
 
-def wait_until(condition, what, deadline_s=START_DEADLINE_S):
-    """Returns the first true value of condition(), or raises."""
+def wait_until(condition, what, deadline_s=START_DEADLINE_S, interval_s=POLL_INTERVAL_S):
+    """Returns the first true value of condition(), or raises. `interval_s` is between two looks."""
     end = time.monotonic() + deadline_s
     while True:
         value = condition()
@@ -58,7 +58,7 @@ def wait_until(condition, what, deadline_s=START_DEADLINE_S):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"waited {deadline_s} s for {what}")
-        time.sleep(POLL_INTERVAL_S)
+        time.sleep(interval_s)
 
 
 class StartFailure(Exception):

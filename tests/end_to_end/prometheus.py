@@ -25,10 +25,7 @@ def promtool():
 
 
 class Prometheus:
-    """Scrapes `targets`, {job: [host:port]}, each second, and evaluates rule files as often.
-
-    The files are read with their times shortened: {"from": "to"} for each "for:" of an alert.
-    """
+    """Scrapes `targets`, {job: [host:port]}, each second, and evaluates rule files as often."""
 
     def __init__(self, targets, rule_files=(), interval_s=1):
         self._folder = tempfile.mkdtemp(prefix="facet-prometheus-")
@@ -39,6 +36,7 @@ class Prometheus:
             "scrape_configs": [{"job_name": job, "static_configs": [{"targets": addresses}]}
                                for job, addresses in targets.items()],
         }
+        self._target_count = sum(len(addresses) for addresses in targets.values())
         path = os.path.join(self._folder, "prometheus.yml")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(config, file)  # YAML too
@@ -90,10 +88,14 @@ class Prometheus:
     def firing(self):
         return {labels["alertname"] for labels, _ in self.query('ALERTS{alertstate="firing"}')}
 
-    def scraped(self):
-        """Whether each target answered its last scrape."""
-        up = self.query("up")
-        return bool(up) and all(value == 1 for _, value in up)
+    def wait_for(self, condition, what, deadline_s=cluster.START_DEADLINE_S):
+        """Looks no more often than there may be news, so that asking does not slow it down."""
+        return cluster.wait_until(condition, what, deadline_s, interval_s=0.2)
+
+    def wait_scraped(self):
+        """Until each target has answered a scrape."""
+        self.wait_for(lambda: sum(value for _, value in self.query("up")) == self._target_count,
+                      "all targets to be scraped")
 
     def stop(self):
         if self._popen.poll() is None:

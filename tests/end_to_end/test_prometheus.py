@@ -152,8 +152,8 @@ class PanelsTest(unittest.TestCase):
         self.addCleanup(prometheus.stop)
         print(f"seed {SEED}, {LOAD_S} s of load")
         with Load(router, ("a", "b")) as load:
-            cluster.wait_until(prometheus.scraped, "all targets to be scraped")
-            cluster.wait_until(lambda: prometheus.query(f"facet_requests_total offset {LOAD_S}s"),
+            prometheus.wait_scraped()
+            prometheus.wait_for(lambda: prometheus.query(f"facet_requests_total offset {LOAD_S}s"),
                                "the load to have run", LOAD_S + 60)
             empty, unknown, queries = [], [], 0
             for title, expression in panels():
@@ -199,16 +199,18 @@ class FaultsTest(unittest.TestCase):
             json.dump(rules, file)
 
     def await_firing(self, *alerts):
-        cluster.wait_until(lambda: set(alerts) <= self.prometheus.firing(),
-                           f"{alerts} to fire", 90)
+        try:
+            self.prometheus.wait_for(lambda: set(alerts) <= self.prometheus.firing(), "alerts", 90)
+        except AssertionError:
+            self.fail(f"{set(alerts) - self.prometheus.firing()} do not fire")
 
     def start(self, workers, router):
         self.prometheus = Prometheus(targets(router, workers), [self.rules])
         self.addCleanup(self.prometheus.stop)
-        cluster.wait_until(self.prometheus.scraped, "all targets to be scraped")
+        self.prometheus.wait_scraped()
         # Before anything is wrong nothing fires, also when rules have been looked at.
-        cluster.wait_until(lambda: all(rule["lastEvaluation"] > "1" for rule in
-                                       self.prometheus.rules()), "the rules to be evaluated")
+        self.prometheus.wait_for(lambda: all(rule["lastEvaluation"] > "1" for rule in
+                                             self.prometheus.rules()), "the rules' evaluation")
         self.assertEqual(self.prometheus.firing(), set())
 
     @contextlib.contextmanager
@@ -248,18 +250,20 @@ class FaultsTest(unittest.TestCase):
         port, metrics_port = workers[0].port, workers[0].metrics_port
         with self.streams(router, 24):
             for _ in range(3):
-                cluster.wait_until(lambda: router.metric("facet_requests_running") == 24,
-                                   "all streams to run")
+                # Answers that have no token yet move exactly, wherever they go.
+                tokens = router.metric("facet_inter_token_latency_seconds_count")
+                cluster.wait_until(
+                    lambda: router.metric("facet_inter_token_latency_seconds_count")
+                    > tokens + 500, "all streams to run")
+                killed = time.time() - 0.05  # the kernel counts starts in hundredths
                 workers[0].kill()
                 cluster.wait_until(lambda: router.metric("facet_worker_up") == 1,
                                    "the router to miss it")
                 workers[0] = cluster.Worker(*flags, f"--metrics_port={metrics_port}", port=port)
                 self.addCleanup(workers[0].stop)
                 router.wait_workers(2)
-                started = workers[0]
-                cluster.wait_until(lambda: self.prometheus.query(
-                    f'process_start_time_seconds{{instance="127.0.0.1:{metrics_port}"}} > '
-                    f'{time.time() - 60}') and started.exit_code is None,
+                self.prometheus.wait_for(lambda: self.prometheus.query(
+                    f'process_start_time_seconds{{instance="127.0.0.1:{metrics_port}"}} > {killed}'),
                     "its start to be scraped")
             self.await_firing("FacetWorkersLost", "FacetInexactFailovers", "FacetRestarts")
             for worker in workers:
