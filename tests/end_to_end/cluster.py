@@ -127,15 +127,15 @@ class Process:
         self._popen.kill()
         self.wait()
 
-    def stop(self):
+    def stop(self, deadline_s=END_DEADLINE_S):
         """As an operator does: SIGTERM; kills what has not ended by the deadline."""
         if self._popen.poll() is None:
             self._popen.terminate()
         try:
-            return self.wait()
+            return self.wait(deadline_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"{self.name} did not end {END_DEADLINE_S} s after SIGTERM")
+            raise AssertionError(f"{self.name} did not end {deadline_s} s after SIGTERM")
 
     def _forget(self):
         if self in _living:
