@@ -114,17 +114,17 @@ EngineMetrics::EngineMetrics(MetricRegistry& registry)
   }
 }
 
-void EngineMetrics::OnTokens(const Tokens& told) {
+void ObserveTimes(const EngineObserver::Tokens& told, prometheus::Histogram& first_token_seconds,
+                  prometheus::Histogram& inter_token_seconds) {
   const double took_s = absl::ToDoubleSeconds(told.took);
-  if (told.first) {
-    time_to_first_token_seconds.Observe(took_s);
-    cached_prompt_tokens.Increment(told.cached_tokens);
-    computed_prompt_tokens.Increment(told.prompt_tokens - told.cached_tokens);
-  } else {
-    for (int i = 0; i < told.tokens; ++i) {
-      inter_token_latency_seconds.Observe(took_s / told.tokens);
-    }
-  }
+  if (told.first) return first_token_seconds.Observe(took_s);
+  for (int i = 0; i < told.tokens; ++i) inter_token_seconds.Observe(took_s / told.tokens);
+}
+
+void EngineMetrics::OnTokens(const Tokens& told) {
+  ObserveTimes(told, time_to_first_token_seconds, inter_token_latency_seconds);
+  cached_prompt_tokens.Increment(told.cached_tokens);
+  computed_prompt_tokens.Increment(told.prompt_tokens - told.cached_tokens);
   generated_tokens.Increment(told.tokens);
   drafted_tokens.Increment(told.drafts_proposed);
   accepted_draft_tokens.Increment(told.drafts_accepted);

@@ -50,6 +50,11 @@ struct EngineMetrics final : public EngineObserver {
 // are not.
 double KvUsageRatio(const v1::Load& load);
 
+// Observes how long tokens took: since the request's arrival for its first ones, else for each the
+// same share of the time since those before.
+void ObserveTimes(const EngineObserver::Tokens& told, prometheus::Histogram& first_token_seconds,
+                  prometheus::Histogram& inter_token_seconds);
+
 }  // namespace facet
 
 #endif  // FACET_WORKER_ENGINE_METRICS_H_

@@ -119,17 +119,10 @@ VllmMetrics::VllmMetrics(MetricRegistry& registry, const Shape& shape)
 }
 
 void VllmMetrics::OnTokens(const Tokens& told) {
-  const double took_s = absl::ToDoubleSeconds(told.took);
-  if (told.first) {
-    time_to_first_token_seconds_.Observe(took_s);
-    prompt_tokens_.Increment(told.prompt_tokens);
-    prefix_queries_.Increment(told.prompt_tokens);
-    prefix_hits_.Increment(told.cached_tokens);
-  } else {
-    for (int i = 0; i < told.tokens; ++i) {
-      inter_token_latency_seconds_.Observe(took_s / told.tokens);
-    }
-  }
+  ObserveTimes(told, time_to_first_token_seconds_, inter_token_latency_seconds_);
+  prompt_tokens_.Increment(told.prompt_tokens);
+  prefix_queries_.Increment(told.prompt_tokens);
+  prefix_hits_.Increment(told.cached_tokens);
   generated_tokens_.Increment(told.tokens);
   drafted_tokens_.Increment(told.drafts_proposed);
   accepted_draft_tokens_.Increment(told.drafts_accepted);

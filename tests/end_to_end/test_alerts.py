@@ -101,6 +101,7 @@ class DashboardTest(unittest.TestCase):
     # Given the panels that the runbook names in quotation marks, expect that they are there.
     def test_runbook_names_panels_that_exist(self):
         titles = {panel["title"] for panel in self.dashboard["panels"]}
-        named = set(re.findall(r'"([A-Z][^"\n]+)"', read("runbook.md")))
+        _, _, entries = read("runbook.md").partition("# Objectives")
+        named = set(re.findall(r'"([A-Z][^"\n]+)"', entries))
         self.assertGreater(len(named), 10)
         self.assertEqual(named - titles, set())

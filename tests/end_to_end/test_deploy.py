@@ -1,10 +1,12 @@
 """deploy/: valid, within its own rules, and what it says is what the programs do: probes, model
 loading, and the way from SIGTERM to the end are played with real processes."""
 import concurrent.futures
+import configparser
 import contextlib
 import http.client
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -231,6 +233,27 @@ class EachOverlayTest(unittest.TestCase):
                 self.assertTrue(exposed)
 
 
+class SystemdTest(unittest.TestCase):
+    # Given the unit, expect that its command serves, and that all is gone well within the time that
+    # it has to stop.
+    def test_serves_and_stops(self):
+        unit = configparser.ConfigParser(strict=False, interpolation=None)
+        unit.optionxform = str
+        unit.read(manifests.folder("systemd", "facet.service"))
+        service = unit["Service"]
+        program, command, model, *flags = shlex.split(service["ExecStart"])
+        self.assertEqual((os.path.basename(program), command, model, flags.pop()),
+                         ("facet", "serve", "${MODEL}", "$FLAGS"))
+        own = [flag.partition("=")[0] + "=0" for flag in flags]
+        self.assertEqual(own, ["--port=0", "--worker_metrics_port=0"])
+        serve = cluster.Serve(*own)
+        self.addCleanup(lambda: serve.exit_code is None and serve.stop())
+        serve.wait_ready()
+        self.assertEqual(serve.stop(float(service["TimeoutStopSec"])), 0)
+        # The supervisor is told, and tells its children.
+        self.assertEqual(service["KillMode"], "mixed")
+
+
 class Container:
     """A container's program on this machine, with its flags; ports are the kernel's."""
 
@@ -276,7 +299,8 @@ class Container:
     def end(self, grace_s, while_waiting=lambda: None):
         """As Kubernetes ends a pod: preStop, SIGTERM, and what is left of the time to end. Gives
         back how long it took after SIGTERM."""
-        wait_s = self.spec.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        lifecycle = self.spec.get("lifecycle")
+        wait_s = lifecycle["preStop"]["sleep"]["seconds"] if lifecycle else 0
         over = time.monotonic() + wait_s
         wait_until(lambda: while_waiting() or time.monotonic() > over, "preStop", wait_s + 5,
                    interval_s=0.1)
