@@ -178,7 +178,7 @@ class FamiliesTest(unittest.TestCase):
             connection.request("POST", "/v1/chat/completions", json.dumps(
                 CHAT | {"stream": True, "max_tokens": 2000, "ignore_eos": True}))
             self.assertTrue(connection.getresponse().readline())
-            self.assertTrue(all(number > 0 for number in used()), used())
+            cluster.wait_until(lambda: all(number > 0 for number in used()), "pages in use")
             router = scrape(self.router.port)
             self.assertEqual(value(router, "facet_requests_running"), 1)
             self.assertGreater(value(router, "facet_replicas_wanted"), 0)
