@@ -34,11 +34,6 @@ using ::testing::Not;
 
 constexpr absl::Duration kNoticeMax = absl::Seconds(2);
 
-// A byte stream between this test and each of its ranks.
-struct Line {
-  int test_end, rank_end;
-};
-
 void WriteAll(int descriptor, const std::string& bytes) {
   CHECK_EQ(write(descriptor, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
 }
@@ -75,9 +70,12 @@ class Ranks {
     for (int rank = 0; rank < size; ++rank) {
       int ends[2];
       CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-      lines_.push_back({ends[0], ends[1]});
+      lines_.push_back(ends[0]);
       pids_.push_back(fork());
-      if (pids_.back() != 0) continue;
+      if (pids_.back() != 0) {
+        close(ends[1]);  // so that a rank's death ends what is read from it
+        continue;
+      }
       {
         const auto collective = Join(rank, size, ends[1], timeout);
         body(*collective, ends[1]);
@@ -92,13 +90,12 @@ class Ranks {
     }
     for (size_t rank = 0; rank < pids_.size(); ++rank) {
       if (pids_[rank] > 0) waitpid(pids_[rank], nullptr, 0);
-      close(lines_[rank].test_end);
-      close(lines_[rank].rank_end);
+      close(lines_[rank]);
     }
     if (!gloo_) close(segment_);
   }
 
-  int line(int rank) const { return lines_[rank].test_end; }
+  int line(int rank) const { return lines_[rank]; }
   void Signal(int rank, int signal) { CHECK_EQ(kill(pids_[rank], signal), 0); }
   // True if the rank's body met no failed expectation.
   bool EndedWell(int rank) {
@@ -132,7 +129,7 @@ class Ranks {
 
   const bool gloo_;
   int segment_ = -1;
-  std::vector<Line> lines_;
+  std::vector<int> lines_;  // byte streams between this test and its ranks
   std::vector<pid_t> pids_;
 };
 

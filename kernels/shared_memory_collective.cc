@@ -312,6 +312,8 @@ absl::StatusOr<std::unique_ptr<Collective>> MakeSharedMemoryCollective(
     munmap(mapped, SegmentBytes(size));
     return absl::InvalidArgumentError("the group's shared memory is of another form");
   }
+  // Before any call: one that dies right after its first must be missed.
+  segment->ranks[rank].beat_ns = NowNs();
   return std::make_unique<SharedMemoryCollective>(segment, rank, size, options);
 }
 
