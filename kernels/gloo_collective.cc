@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 
@@ -20,8 +21,11 @@ namespace {
 namespace transport = gloo::transport;
 
 constexpr std::chrono::milliseconds kConnectTimeout = std::chrono::minutes(1);
-// Stands for a wait without end, which Gloo has no word for here.
-constexpr absl::Duration kPatienceMax = absl::Hours(24 * 365);
+// Waits are ended by our own timer: Gloo's timeouts close connections under locks that another
+// thread's transfer may hold the other way around. This stands for one without end.
+constexpr std::chrono::hours kNoTimeout(24 * 365);
+// The timer looks this often.
+constexpr absl::Duration kTimerInterval = absl::Milliseconds(50);
 // A sum gathers the parts of all ranks, this much of each at a time.
 constexpr int64_t kPartFloats = int64_t{1} << 18;
 
@@ -31,7 +35,8 @@ class GlooCollective final : public Collective {
       : context_(std::move(context)),
         timeout_(options.timeout),
         failure_(options.on_failure),
-        watcher_([this] { Watch(); }) {}
+        watcher_([this] { Watch(); }),
+        timer_([this] { EndLateWaits(); }) {}
   ~GlooCollective() override;
 
   int rank() const override { return context_->rank; }
@@ -57,10 +62,16 @@ class GlooCollective final : public Collective {
                         const std::vector<Part>& receives, absl::Duration timeout);
   // The calls' tags are even, the beats' odd.
   uint64_t NextTag() { return turn_ += 2; }
-  // What is under way ends; so does what comes.
+  // What is under way ends, and so does what comes.
   void Fail(const absl::Status& reason) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Exchanges beats with the others, one by one with each, until one has none.
+  // The transfer is over, one way or the other.
+  void Forget(const transport::UnboundBuffer& buffer) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Exchanges beats with all others, until one has none.
   void Watch();
+  // Fails when a transfer is past its deadline.
+  void EndLateWaits() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits for `time`, or until this ends: then true.
+  bool Stopped(absl::Duration time) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::shared_ptr<transport::Context> context_;  // shared with Gloo's buffers
   const absl::Duration timeout_;
@@ -69,9 +80,14 @@ class GlooCollective final : public Collective {
   GroupFailure failure_;
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  // Waited for, by any thread.
-  std::vector<transport::UnboundBuffer*> pending_ ABSL_GUARDED_BY(mutex_);
-  std::thread watcher_;  // the last, so that it sees the others
+  // Transfers that are waited for, by any thread.
+  struct Pending {
+    transport::UnboundBuffer* buffer;
+    int rank;
+    absl::Time deadline;
+  };
+  std::vector<Pending> pending_ ABSL_GUARDED_BY(mutex_);
+  std::thread watcher_, timer_;  // the last, so that they see the others
 };
 
 GlooCollective::~GlooCollective() {
@@ -82,69 +98,69 @@ GlooCollective::~GlooCollective() {
   }
   Fail(absl::CancelledError("this rank has left"));
   watcher_.join();
+  timer_.join();
 }
 
 void GlooCollective::Fail(const absl::Status& reason) {
   failure_.Set(reason);
   absl::MutexLock lock(&mutex_);
-  for (transport::UnboundBuffer* buffer : pending_) {
-    buffer->abortWaitRecv();
-    buffer->abortWaitSend();
+  for (const Pending& pending : pending_) {
+    pending.buffer->abortWaitRecv();
+    pending.buffer->abortWaitSend();
   }
 }
 
 absl::Status GlooCollective::Exchange(uint64_t tag, const std::vector<Part>& sends,
                                       const std::vector<Part>& receives, absl::Duration timeout) {
-  std::vector<Buffer> sent, received;
-  const auto forget = [&]() ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    for (const auto* buffers : {&sent, &received}) {
-      for (const Buffer& buffer : *buffers) std::erase(pending_, buffer.get());
-    }
+  std::vector<Buffer> buffers;  // of the receives, then of the sends
+  const auto rank_of = [&](size_t i) {
+    return i < receives.size() ? receives[i].rank : sends[i - receives.size()].rank;
   };
-  const std::chrono::milliseconds wait =
-      absl::ToChronoMilliseconds(std::min(timeout, kPatienceMax));
-  int peer = 0;
   bool completed = true;
+  int peer = 0;
   std::string problem = "the group was ended";
   try {
     for (const Part& part : receives) {
       peer = part.rank;
-      received.push_back(context_->createUnboundBuffer(part.data, part.bytes));
-      received.back()->recv(part.rank, tag);
+      buffers.push_back(context_->createUnboundBuffer(part.data, part.bytes));
+      buffers.back()->recv(part.rank, tag);
     }
     for (const Part& part : sends) {
       peer = part.rank;
-      sent.push_back(context_->createUnboundBuffer(part.data, part.bytes));
-      sent.back()->send(part.rank, tag);
+      buffers.push_back(context_->createUnboundBuffer(part.data, part.bytes));
+      buffers.back()->send(part.rank, tag);
     }
+    const absl::Time deadline = absl::Now() + timeout;
     {
       absl::MutexLock lock(&mutex_);
-      for (const Buffer& buffer : received) pending_.push_back(buffer.get());
-      for (const Buffer& buffer : sent) pending_.push_back(buffer.get());
+      for (size_t i = 0; i < buffers.size(); ++i) {
+        pending_.push_back({buffers[i].get(), rank_of(i), deadline});
+      }
     }
     // Looked at after the buffers can be aborted, so that no failure comes between.
     completed = !failure_.failed();
-    for (size_t i = 0; completed && i < received.size(); ++i) {
-      peer = receives[i].rank;
-      completed = received[i]->waitRecv(nullptr, wait);
-    }
-    for (size_t i = 0; completed && i < sent.size(); ++i) {
-      peer = sends[i].rank;
-      completed = sent[i]->waitSend(nullptr, wait);
+    for (size_t i = 0; completed && i < buffers.size(); ++i) {
+      peer = rank_of(i);
+      completed = i < receives.size() ? buffers[i]->waitRecv(nullptr, kNoTimeout)
+                                      : buffers[i]->waitSend(nullptr, kNoTimeout);
+      if (completed) Forget(*buffers[i]);
     }
   } catch (const std::exception& error) {
     completed = false;
     problem = error.what();
   }
-  forget();
   if (completed) return absl::OkStatus();
-  Fail(absl::UnavailableError(absl::StrCat("rank ", peer, " does not answer: ", problem)));
+  for (const Buffer& buffer : buffers) Forget(*buffer);
+  Fail(absl::UnavailableError(absl::StrCat("the connection to rank ", peer, ": ", problem)));
   return failure_.status();
 }
 
+void GlooCollective::Forget(const transport::UnboundBuffer& buffer) {
+  absl::MutexLock lock(&mutex_);
+  std::erase_if(pending_, [&](const Pending& pending) { return pending.buffer == &buffer; });
+}
+
 void GlooCollective::Watch() {
-  const auto stopping = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_; };
   uint8_t own = 0;
   std::vector<uint8_t> beats(size());
   std::vector<Part> sends, receives;
@@ -158,9 +174,28 @@ void GlooCollective::Watch() {
   for (uint64_t tag = 1;; tag += 2) {
     if (!Exchange(tag, sends, receives, patience).ok()) return;
     patience = kRankSilenceMax;
-    absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping), kRankBeatInterval)) return;
+    if (Stopped(kRankBeatInterval)) return;
   }
+}
+
+void GlooCollective::EndLateWaits() {
+  while (!Stopped(kTimerInterval)) {
+    int late = -1;
+    {
+      absl::MutexLock lock(&mutex_);
+      const absl::Time now = absl::Now();
+      for (const Pending& pending : pending_) {
+        if (pending.deadline < now) late = pending.rank;
+      }
+    }
+    if (late >= 0) Fail(absl::UnavailableError(absl::StrCat("rank ", late, " does not answer")));
+  }
+}
+
+bool GlooCollective::Stopped(absl::Duration time) {
+  const auto stopping = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_; };
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithTimeout(absl::Condition(&stopping), time);
 }
 
 absl::Status GlooCollective::AllGather(const void* own, int64_t bytes, void* out) {

@@ -1,6 +1,7 @@
 #include "kernels/shared_memory_collective.h"
 
 #include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -11,7 +12,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <ctime>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -24,11 +24,12 @@ namespace {
 struct alignas(64) RankState {
   std::atomic<uint32_t> turn;      // of the last exchange that its part was written for
   std::atomic<uint32_t> sleepers;  // ranks that sleep until `turn` changes
-  std::atomic<int64_t> beat_ns;    // CLOCK_MONOTONIC when it last showed life; 0: not yet
+  std::atomic<uint32_t> beats;     // how often it has shown life; 0: it is not here yet
+  std::atomic<int32_t> process;    // written before the first beat
 };
 
 // Why a group failed, in the shared word that ends it: reason + kReasons * rank.
-enum Reason : uint32_t { kNone = 0, kSilent = 1, kLeft = 2, kAborted = 3, kReasons = 4 };
+enum Reason : uint32_t { kNone, kSilent, kDead, kLeft, kAborted, kReasons };
 
 constexpr uint32_t kMagic = 0xface7001;
 constexpr int64_t kPartBytes = int64_t{256} << 10;
@@ -42,7 +43,6 @@ struct Segment {
   RankState ranks[kRanksMax];
 };
 static_assert(std::atomic<uint32_t>::is_always_lock_free, "the words are shared by processes");
-static_assert(std::atomic<int64_t>::is_always_lock_free, "the words are shared by processes");
 constexpr int64_t kHeadBytes = (sizeof(Segment) + 4095) / 4096 * 4096;
 
 constexpr int64_t SegmentBytes(int size) { return kHeadBytes + 2 * size * kPartBytes; }
@@ -50,14 +50,9 @@ constexpr int64_t SegmentBytes(int size) { return kHeadBytes + 2 * size * kPartB
 // About ten microseconds on processors whose pause takes 140 cycles.
 constexpr int kSpins = 200;
 constexpr int kYields = 20;
+const int64_t kSilentLooks = kRankSilenceMax / kRankBeatInterval;
 // A sleeper looks up this often, for the deadline's sake; a failure wakes it.
 constexpr absl::Duration kSleep = absl::Milliseconds(50);
-
-int64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 void FutexWait(std::atomic<uint32_t>& word, uint32_t value) {
   const timespec timeout = absl::ToTimespec(kSleep);
@@ -74,6 +69,8 @@ absl::Status FailureOf(uint32_t word) {
     case kSilent:
       return absl::UnavailableError(absl::StrCat("rank ", rank, " has shown no life for ",
                                                  absl::FormatDuration(kRankSilenceMax)));
+    case kDead:
+      return absl::UnavailableError(absl::StrCat("rank ", rank, " has died"));
     case kLeft:
       return absl::UnavailableError(absl::StrCat("rank ", rank, " has left"));
     default:
@@ -122,6 +119,16 @@ class SharedMemoryCollective final : public Collective {
   const absl::Duration timeout_;
   uint32_t turn_ = 0;
   GroupFailure failure_;
+  // What the watcher knows of another rank: its process, and how often it was seen at the same
+  // beat. Looks are counted, not time, so that a machine that stood still has no silent ranks.
+  struct Watched {
+    int process = -1;  // a descriptor, readable once it has ended
+    uint32_t beats = 0;
+    int64_t looks = 0;
+  };
+  // Whether its process has ended.
+  static bool Dead(Watched& watched, const RankState& rank);
+  Watched watched_[kRanksMax];
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread watcher_;  // the last, so that it sees the others
@@ -135,6 +142,9 @@ SharedMemoryCollective::~SharedMemoryCollective() {
   }
   watcher_.join();
   Fail(kLeft, rank_);
+  for (const Watched& watched : watched_) {
+    if (watched.process >= 0) close(watched.process);
+  }
   munmap(&segment_, SegmentBytes(size_));
 }
 
@@ -152,18 +162,34 @@ void SharedMemoryCollective::Abort(const absl::Status& reason) {
 void SharedMemoryCollective::Watch() {
   const auto stopping = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_; };
   while (true) {
-    own().beat_ns = NowNs();
+    own().beats.fetch_add(1);
     LookAfterRanks();
     absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&stopping), kRankBeatInterval)) return;
   }
 }
 
+bool SharedMemoryCollective::Dead(Watched& watched, const RankState& rank) {
+  if (watched.process < 0) {
+    watched.process = static_cast<int>(syscall(SYS_pidfd_open, rank.process.load(), 0));
+    // Where the kernel has no such descriptors, silence tells.
+    if (watched.process < 0) return errno == ESRCH;
+  }
+  pollfd ended = {watched.process, POLLIN, 0};
+  return poll(&ended, 1, /*timeout=*/0) == 1;
+}
+
 void SharedMemoryCollective::LookAfterRanks() {
-  const int64_t oldest_ns = NowNs() - absl::ToInt64Nanoseconds(kRankSilenceMax);
   for (int i = 0; i < size_; ++i) {
-    const int64_t beat_ns = segment_.ranks[i].beat_ns;
-    if (i != rank_ && beat_ns != 0 && beat_ns < oldest_ns && segment_.failure == kNone) {
+    const RankState& rank = segment_.ranks[i];
+    const uint32_t beats = rank.beats;
+    if (i == rank_ || beats == 0) continue;
+    Watched& watched = watched_[i];
+    watched.looks = beats == watched.beats ? watched.looks + 1 : 0;
+    watched.beats = beats;
+    if (Dead(watched, rank)) {
+      Fail(kDead, i);
+    } else if (watched.looks >= kSilentLooks) {
       Fail(kSilent, i);
     }
   }
@@ -313,7 +339,8 @@ absl::StatusOr<std::unique_ptr<Collective>> MakeSharedMemoryCollective(
     return absl::InvalidArgumentError("the group's shared memory is of another form");
   }
   // Before any call: one that dies right after its first must be missed.
-  segment->ranks[rank].beat_ns = NowNs();
+  segment->ranks[rank].process = getpid();
+  segment->ranks[rank].beats = 1;
   return std::make_unique<SharedMemoryCollective>(segment, rank, size, options);
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -133,6 +134,20 @@ TEST(GroupJoinTest, AGroupThatNobodyJoinsEnds) {
   group.rank = 1;
   EXPECT_THAT(BlockingJoinGroup(group, {}, {}).status(),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(group.leader)));
+}
+
+// Given an address that another leader listens on, expect its name.
+TEST(GroupJoinTest, ATakenAddressIsNamed) {
+  GroupOptions group = Group(2);
+  group.timeout = absl::Seconds(2);
+  // Whichever is second cannot listen; the first waits for ranks that do not come.
+  absl::Status statuses[2];
+  std::thread other([&] { statuses[1] = BlockingJoinGroup(group, {}, {}).status(); });
+  statuses[0] = BlockingJoinGroup(group, {}, {}).status();
+  other.join();
+  if (absl::IsUnavailable(statuses[1])) std::swap(statuses[0], statuses[1]);
+  EXPECT_THAT(statuses[0], StatusIs(absl::StatusCode::kUnavailable, HasSubstr(group.leader)));
+  EXPECT_THAT(statuses[1], StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 1")));
 }
 
 // Given flags that make no group, expect their names.
