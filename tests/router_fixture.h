@@ -179,6 +179,7 @@ class RouterTest : public ::testing::Test {
     options.description.set_full_page_bytes(page_bytes_);
     options.description.set_sliding_page_bytes(page_bytes_);
     options.description.set_running_requests_max(running_requests_max_);
+    options.hold_after = hold_after_;
     options.ask_for_media = true;
     options.adapters = std::move(adapters);
     options.answer = [this](const v1::GenerateRequest& request) {
@@ -278,6 +279,8 @@ class RouterTest : public ::testing::Test {
   uint64_t page_bytes_ =
       0;  // Of workers that start: of the pages that they pull; 0: they pull none.
   uint32_t running_requests_max_ = 64;  // Of workers that are started from now on.
+  size_t hold_after_ =
+      std::numeric_limits<size_t>::max();  // Of workers that are started from now on.
   absl::Mutex mutex_;
   FakeWorker::AnswerFunction answer_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<FakeWorker>> workers_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <limits>
 #include <optional>
 #include <string>
 #include <thread>
@@ -790,21 +791,44 @@ TEST_F(RouterTest, WaitForAWorkerIsBounded) {
   EXPECT_EQ(response.headers.count("retry-after"), 1u);
 }
 
-// Given a request that loses two workers without a token, expect it to fail alone, not to be given
-// to the third.
+// Given a request that loses two workers without a token, and a third in quarantine, expect it to
+// fail alone, not to be given to the fourth.
 TEST_F(RouterTest, RequestThatKillsWorkersIsGivenUp) {
-  StartAll(3);
+  StartAll(4);
   HoldAll(0);
   Client client = Connect();
   client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody()));
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 3; ++i) {
     AwaitBusy(i);
     workers_[i]->Kill();
   }
   EXPECT_EQ(client.ReadResponse().status, 503);
-  EXPECT_EQ(workers_[2]->started(), 0);
-  workers_[2]->Release();
+  EXPECT_EQ(workers_[3]->started(), 0);
+  workers_[3]->Release();
   EXPECT_EQ(Chat().status, 200);
+}
+
+// Given requests that were beside one that kills workers, expect them to go on one at a time after
+// the second death, so that only the one under which a third dies is given up.
+TEST_F(RouterTest, OnlyTheOneInQuarantineIsGivenUp) {
+  hold_after_ = 0;
+  StartAll(1);
+  const std::string address = workers_[0]->address();
+  Client clients[3] = {Connect(), Connect(), Connect()};
+  for (Client& client : clients) {
+    client.Write(Client::RequestText("POST", "/v1/chat/completions", ChatBody()));
+  }
+  for (const int running : {3, 3, 1}) {
+    EXPECT_TRUE(workers_[0]->AwaitRunning(running));
+    EXPECT_EQ(workers_[0]->started(), running);
+    workers_[0]->Kill();
+    AwaitWorker(address, false);
+    if (running == 1) hold_after_ = std::numeric_limits<size_t>::max();
+    workers_[0] = StartWorker("small", address);
+  }
+  int given_up = 0;
+  for (Client& client : clients) given_up += client.ReadResponse().status == 503;
+  EXPECT_EQ(given_up, 1);
 }
 
 // Given a worker of another numerics class alone to go on with, expect it counted as inexact; or,

@@ -55,10 +55,16 @@ absl::Status Relay::Start() {
 }
 
 absl::Status Relay::Place(bool is_new) {
+  std::unique_ptr<Quarantine::Stay> quarantine;
+  if (losses_ >= options_.losses_max) {
+    quarantine = pool_.quarantine().Enter();
+    if (quarantine == nullptr) return absl::UnavailableError("Another one is in quarantine.");
+  }
   // A new mailbox, so that nothing of an earlier try is read.
   mailbox_ = std::make_shared<Mailbox>(wake_, options_.waiting_tokens_max);
   ASSIGN_OR_RETURN(
       stream_, pool_.Start(request_, {numerics_class_, tried_, media_, keys_, is_new}, mailbox_));
+  stream_->quarantine = std::move(quarantine);
   stream_->at_worker = pool_.line().CountAtWorker(tenant_->tenant(), tenant_->weight());
   placed_at_ = Clock::now();
   tried_.insert(stream_->address_digest);
@@ -184,6 +190,7 @@ void Relay::TakeToken(int id, v1::TokenLogprobs* logprobs, RelayDelta& delta) {
   request_.clear_prompt_logprobs();  // They came with the first token.
   numerics_class_ = stream_->numerics_class;
   stream_->expected.Reset();
+  stream_->quarantine.reset();
   tried_.clear();
   losses_ = refusals_ = 0;
   lost_at_.reset();
@@ -209,7 +216,7 @@ absl::Status Relay::Lost(const absl::Status& reason, const char* kind, RelayDelt
   lost_kind_ = kind;
   if (!lost_at_.has_value()) lost_at_ = Clock::now();
   const bool refused = generated_tokens_ == 0 && refusals_ >= options_.refusals_max;
-  return refused || losses_ >= options_.losses_max ? Fail(reason) : GoOn(delta);
+  return refused || losses_ > options_.losses_max ? Fail(reason) : GoOn(delta);
 }
 
 absl::Status Relay::GoOn(RelayDelta& delta) {

@@ -39,8 +39,8 @@ struct RelayDelta {
 class Relay {
  public:
   struct Options {
-    // Workers that a request may lose, one after the other, without a token in between: it may be
-    // what kills them.
+    // Workers that a request may lose, one after the other, without a token in between; then it
+    // goes on in quarantine, and may lose none there: it may be what kills them.
     int losses_max = 2;
     int refusals_max = 3;              // Workers that may refuse it before its first token.
     size_t waiting_tokens_max = 8192;  // That a slow client may leave unread.

@@ -23,6 +23,7 @@
 #include "router/cluster/mailbox.h"
 #include "router/cluster/page_directory.h"
 #include "router/cluster/placement.h"
+#include "router/cluster/quarantine.h"
 #include "router/cluster/situation.h"
 #include "router/cluster/worker_client.h"
 #include "router/metrics.h"
@@ -106,7 +107,9 @@ class WorkerPool {
     std::string why;                   // The worker was chosen, as Explain.
     double service_s;                  // ServiceSeconds.
     PageDirectory::Expected expected;  // To be reset when the answer begins.
-    std::unique_ptr<WaitingLine::AtWorker> at_worker = nullptr;  // For who places it to set.
+    // For who places it to set.
+    std::unique_ptr<WaitingLine::AtWorker> at_worker = nullptr;
+    std::unique_ptr<Quarantine::Stay> quarantine = nullptr;  // To be reset with a token.
   };
   // What a request wishes, beyond what it is.
   struct StartOptions {
@@ -127,6 +130,9 @@ class WorkerPool {
   void CountAnswer(int tokens, double seconds, double expected_s) ABSL_LOCKS_EXCLUDED(mutex_);
   // A worker ended one at its deadline.
   void CountLateAnswer() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Where requests go on that may be what kills workers.
+  Quarantine& quarantine() { return quarantine_; }
 
   // Where new requests wait while no worker has room for them.
   WaitingLine& line() { return *line_; }
@@ -152,6 +158,7 @@ class WorkerPool {
   const std::function<void()> on_lost_;
   RouterMetrics& metrics_;
   PageDirectory directory_;
+  Quarantine quarantine_;
   ServedShape shape_ ABSL_GUARDED_BY(mutex_);
   // Requests are placed one after the other, so that each sees what those before it were given: two
   // equal prompts on two threads would part otherwise. Taken before any other lock.

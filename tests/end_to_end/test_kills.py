@@ -82,7 +82,7 @@ def bodies(model):
 class Stream:
     """One answer as a client sees it, put together from its events."""
 
-    def __init__(self, router, body, on_event=lambda: None):
+    def __init__(self, router, body, on_event=lambda event: None):
         self.choices = {}
         self.gaps_s = []
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", router.port,
@@ -98,11 +98,12 @@ class Stream:
                 now = time.monotonic()
                 self.gaps_s.append(now - last)
                 last = now
-                on_event()
                 if line == b"data: [DONE]\n":
                     self.ended = True
                     continue
-                self._add(json.loads(line[len("data: "):]))
+                event = json.loads(line[len("data: "):])
+                self._add(event)
+                on_event(event)
 
     def _add(self, event):
         assert "error" not in event, event
@@ -120,6 +121,50 @@ class Stream:
             if choice.get("logprobs"):
                 whole["logprobs"] += choice["logprobs"]["content"]
             whole["finish_reason"] = choice["finish_reason"] or whole["finish_reason"]
+
+
+class Progress:
+    """Which answers have had no event since the last kill. A request that loses three workers
+    without a token in between is given up, as what may have killed them; so nobody is killed
+    before all answers went on."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._events = 0
+        self._open = {}  # client -> {choice: whether it had an event since the last kill}
+        self.broken = False  # A stream was not as it should be; set by end.
+
+    def begin(self, client, choices):
+        with self._changed:
+            self._open[client] = dict.fromkeys(range(choices), True)
+
+    def take(self, client, event):
+        with self._changed:
+            self._events += 1
+            for choice in event["choices"]:
+                self._open[client][choice["index"]] = True
+                if choice["finish_reason"]:
+                    del self._open[client][choice["index"]]
+            self._changed.notify_all()
+
+    def end(self, client, whole):
+        with self._changed:
+            del self._open[client]
+            self.broken |= not whole
+            self._changed.notify_all()
+
+    def kill(self, events, kill):
+        """Waits for so many events and for all to go on; then calls `kill`, unless broken."""
+        def due():
+            return self.broken or (self._events >= until and all(
+                went_on for choices in self._open.values() for went_on in choices.values()))
+        with self._changed:
+            until = self._events + events
+            self._changed.wait_for(due, STREAM_DEADLINE_S)
+            if not self.broken:
+                kill()
+                for choices in self._open.values():
+                    choices.update(dict.fromkeys(choices, False))
 
 
 class KillTest(unittest.TestCase):
@@ -150,28 +195,27 @@ class KillTest(unittest.TestCase):
     def test_no_token_is_lost_repeated_or_changed(self):
         requests = bodies(self.router.get("/v1/models")["data"][0]["id"])
         expected = [Stream(self.router, body).choices for _, body in requests]
-        stop, lock = threading.Event(), threading.Condition()
-        seen = {"events": 0}
+        stop, progress = threading.Event(), Progress()
         wrong, worst_gaps_s, ended = [], [], collections.Counter()
-
-        def on_event():
-            with lock:
-                seen["events"] += 1
-                lock.notify_all()
 
         def client(number):
             draw = random.Random(f"{SEED} {number}")
             while not stop.is_set():
                 i = draw.randrange(len(requests))
                 kind, body = requests[i]
+                whole = False
+                progress.begin(number, body.get("n", 1))
                 try:
-                    stream = Stream(self.router, body, on_event)
-                    if stream.choices != expected[i] or not stream.ended:
+                    stream = Stream(self.router, body,
+                                    lambda event: progress.take(number, event))
+                    whole = stream.choices == expected[i] and stream.ended
+                    if not whole:
                         wrong.append((kind, body, stream.choices, expected[i]))
                     worst_gaps_s.append(max(stream.gaps_s))
                     ended[kind] += 1
                 except (AssertionError, OSError, http.client.HTTPException) as error:
                     wrong.append((kind, body, repr(error), expected[i]))
+                progress.end(number, whole)
 
         clients = [threading.Thread(target=client, args=(i,)) for i in range(CLIENTS)]
         for thread in clients:
@@ -179,13 +223,10 @@ class KillTest(unittest.TestCase):
         try:
             for _ in range(KILLS):
                 self.router.wait_workers(2)
-                with lock:
-                    until = seen["events"] + self.random.randint(1, 300)
-                    lock.wait_for(lambda: seen["events"] >= until or wrong, STREAM_DEADLINE_S)
-                if wrong:
-                    break
                 index = self.random.randrange(2)
-                self.servers.workers[index].kill()
+                progress.kill(self.random.randint(1, 300), self.servers.workers[index].kill)
+                if progress.broken:
+                    break
                 self.restart(index)
         finally:
             stop.set()

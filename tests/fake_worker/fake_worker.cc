@@ -454,7 +454,7 @@ class Worker final : public FakeWorker, public v1::Worker::CallbackService {
   std::unique_ptr<grpc::Server> server_;
 
   mutable absl::Mutex mutex_;
-  size_t hold_after_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<size_t>::max();
+  size_t hold_after_ ABSL_GUARDED_BY(mutex_) = options_.hold_after;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool load_changed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,6 +42,7 @@ class FakeWorker {
     absl::Duration token_interval = absl::ZeroDuration();
     // If not zero: how often it tells its load while that changes; else at once.
     absl::Duration load_interval = absl::ZeroDuration();
+    size_t hold_after = std::numeric_limits<size_t>::max();  // As HoldAfter, from the beginning.
     bool ask_for_media = false;  // Answers wait until the request's media have come.
     bool keep_requests = true;   // For requests(); a load generator's would fill the memory.
     // Names of LoRA adapters that it holds from the beginning, with their paths.
