@@ -7,13 +7,12 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "kernels/ticker.h"
 
 namespace facet {
 namespace {
@@ -25,7 +24,8 @@ constexpr std::chrono::milliseconds kConnectTimeout = std::chrono::minutes(1);
 // thread's transfer may hold the other way around. This stands for one without end.
 constexpr std::chrono::hours kNoTimeout(24 * 365);
 // The timer looks this often.
-constexpr absl::Duration kTimerInterval = absl::Milliseconds(50);
+constexpr std::chrono::milliseconds kTimerInterval(50);
+using Clock = std::chrono::steady_clock;
 // A sum gathers the parts of all ranks, this much of each at a time.
 constexpr int64_t kPartFloats = int64_t{1} << 18;
 
@@ -35,8 +35,8 @@ class GlooCollective final : public Collective {
       : context_(std::move(context)),
         timeout_(options.timeout),
         failure_(options.on_failure),
-        watcher_([this] { Watch(); }),
-        timer_([this] { EndLateWaits(); }) {}
+        watcher_(absl::ToChronoMilliseconds(kRankBeatInterval), [this] { return Beat(); }),
+        timer_(kTimerInterval, [this] { return EndLateWaits(); }) {}
   ~GlooCollective() override;
 
   int rank() const override { return context_->rank; }
@@ -66,39 +66,31 @@ class GlooCollective final : public Collective {
   void Fail(const absl::Status& reason) ABSL_LOCKS_EXCLUDED(mutex_);
   // The transfer is over, one way or the other.
   void Forget(const transport::UnboundBuffer& buffer) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Exchanges beats with all others, until one has none.
-  void Watch();
+  // Exchanges beats with all others; false: one has none.
+  bool Beat();
   // Fails when a transfer is past its deadline.
-  void EndLateWaits() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Waits for `time`, or until this ends: then true.
-  bool Stopped(absl::Duration time) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool EndLateWaits() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::shared_ptr<transport::Context> context_;  // shared with Gloo's buffers
   const absl::Duration timeout_;
   uint64_t turn_ = 0;
   std::vector<float> gathered_;  // of a sum
   GroupFailure failure_;
+  uint64_t beats_ = 0;  // the watcher's
   absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // Transfers that are waited for, by any thread.
   struct Pending {
     transport::UnboundBuffer* buffer;
     int rank;
-    absl::Time deadline;
+    Clock::time_point deadline;
   };
   std::vector<Pending> pending_ ABSL_GUARDED_BY(mutex_);
-  std::thread watcher_, timer_;  // the last, so that they see the others
+  Ticker watcher_, timer_;  // the last, so that they see the others
 };
 
 GlooCollective::~GlooCollective() {
   Leave();
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
   Fail(absl::CancelledError("this rank has left"));
-  watcher_.join();
-  timer_.join();
 }
 
 void GlooCollective::Fail(const absl::Status& reason) {
@@ -130,7 +122,8 @@ absl::Status GlooCollective::Exchange(uint64_t tag, const std::vector<Part>& sen
       buffers.push_back(context_->createUnboundBuffer(part.data, part.bytes));
       buffers.back()->send(part.rank, tag);
     }
-    const absl::Time deadline = absl::Now() + timeout;
+    const Clock::time_point deadline =
+        Clock::now() + absl::ToChronoMilliseconds(std::min(timeout, absl::FromChrono(kNoTimeout)));
     {
       absl::MutexLock lock(&mutex_);
       for (size_t i = 0; i < buffers.size(); ++i) {
@@ -160,42 +153,30 @@ void GlooCollective::Forget(const transport::UnboundBuffer& buffer) {
   std::erase_if(pending_, [&](const Pending& pending) { return pending.buffer == &buffer; });
 }
 
-void GlooCollective::Watch() {
-  uint8_t own = 0;
-  std::vector<uint8_t> beats(size());
+bool GlooCollective::Beat() {
+  uint8_t own = 0, others[kRanksMax];
   std::vector<Part> sends, receives;
   for (int i = 0; i < size(); ++i) {
     if (i == rank()) continue;
     sends.push_back({i, &own, 1});
-    receives.push_back({i, &beats[i], 1});
+    receives.push_back({i, &others[i], 1});
   }
   // The others may connect later than this one.
-  absl::Duration patience = absl::FromChrono(kConnectTimeout);
-  for (uint64_t tag = 1;; tag += 2) {
-    if (!Exchange(tag, sends, receives, patience).ok()) return;
-    patience = kRankSilenceMax;
-    if (Stopped(kRankBeatInterval)) return;
-  }
+  const absl::Duration patience = beats_ == 0 ? absl::FromChrono(kConnectTimeout) : kRankSilenceMax;
+  return Exchange(2 * beats_++ + 1, sends, receives, patience).ok();
 }
 
-void GlooCollective::EndLateWaits() {
-  while (!Stopped(kTimerInterval)) {
-    int late = -1;
-    {
-      absl::MutexLock lock(&mutex_);
-      const absl::Time now = absl::Now();
-      for (const Pending& pending : pending_) {
-        if (pending.deadline < now) late = pending.rank;
-      }
+bool GlooCollective::EndLateWaits() {
+  int late = -1;
+  {
+    absl::MutexLock lock(&mutex_);
+    const Clock::time_point now = Clock::now();
+    for (const Pending& pending : pending_) {
+      if (pending.deadline < now) late = pending.rank;
     }
-    if (late >= 0) Fail(absl::UnavailableError(absl::StrCat("rank ", late, " does not answer")));
   }
-}
-
-bool GlooCollective::Stopped(absl::Duration time) {
-  const auto stopping = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_; };
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(&stopping), time);
+  if (late >= 0) Fail(absl::UnavailableError(absl::StrCat("rank ", late, " does not answer")));
+  return true;
 }
 
 absl::Status GlooCollective::AllGather(const void* own, int64_t bytes, void* out) {

@@ -10,12 +10,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstring>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "kernels/ticker.h"
 
 namespace facet {
 namespace {
@@ -46,6 +47,8 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free, "the words are shared 
 constexpr int64_t kHeadBytes = (sizeof(Segment) + 4095) / 4096 * 4096;
 
 constexpr int64_t SegmentBytes(int size) { return kHeadBytes + 2 * size * kPartBytes; }
+
+using Clock = std::chrono::steady_clock;
 
 // About ten microseconds on processors whose pause takes 140 cycles.
 constexpr int kSpins = 200;
@@ -86,7 +89,7 @@ class SharedMemoryCollective final : public Collective {
         size_(size),
         timeout_(options.timeout),
         failure_(options.on_failure),
-        watcher_([this] { Watch(); }) {}
+        watcher_(absl::ToChronoMilliseconds(kRankBeatInterval), [this] { return Watch(); }) {}
   ~SharedMemoryCollective() override;
 
   int rank() const override { return rank_; }
@@ -111,8 +114,8 @@ class SharedMemoryCollective final : public Collective {
   absl::Status FailureIfAny();
   // Ends the group for all ranks.
   void Fail(Reason reason, int rank);
-  void Watch();
-  void LookAfterRanks();
+  // Shows life and looks after the others.
+  bool Watch();
 
   Segment& segment_;
   const int rank_, size_;
@@ -129,18 +132,12 @@ class SharedMemoryCollective final : public Collective {
   // Whether its process has ended.
   static bool Dead(Watched& watched, const RankState& rank);
   Watched watched_[kRanksMax];
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread watcher_;  // the last, so that it sees the others
+  Ticker watcher_;  // the last, so that it sees the others
 };
 
 SharedMemoryCollective::~SharedMemoryCollective() {
   Leave();
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  watcher_.join();
+  watcher_.Stop();
   Fail(kLeft, rank_);
   for (const Watched& watched : watched_) {
     if (watched.process >= 0) close(watched.process);
@@ -159,16 +156,6 @@ void SharedMemoryCollective::Abort(const absl::Status& reason) {
   Fail(kAborted, rank_);
 }
 
-void SharedMemoryCollective::Watch() {
-  const auto stopping = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_; };
-  while (true) {
-    own().beats.fetch_add(1);
-    LookAfterRanks();
-    absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping), kRankBeatInterval)) return;
-  }
-}
-
 bool SharedMemoryCollective::Dead(Watched& watched, const RankState& rank) {
   if (watched.process < 0) {
     watched.process = static_cast<int>(syscall(SYS_pidfd_open, rank.process.load(), 0));
@@ -179,7 +166,8 @@ bool SharedMemoryCollective::Dead(Watched& watched, const RankState& rank) {
   return poll(&ended, 1, /*timeout=*/0) == 1;
 }
 
-void SharedMemoryCollective::LookAfterRanks() {
+bool SharedMemoryCollective::Watch() {
+  own().beats.fetch_add(1);
   for (int i = 0; i < size_; ++i) {
     const RankState& rank = segment_.ranks[i];
     const uint32_t beats = rank.beats;
@@ -194,6 +182,7 @@ void SharedMemoryCollective::LookAfterRanks() {
     }
   }
   FailureIfAny().IgnoreError();  // told by failure_
+  return true;
 }
 
 absl::Status SharedMemoryCollective::FailureIfAny() {
@@ -225,10 +214,10 @@ absl::Status SharedMemoryCollective::WaitFor(RankState& other, absl::Duration ti
     if (arrived()) return absl::OkStatus();
     sched_yield();
   }
-  const absl::Time deadline = absl::Now() + timeout;
+  const Clock::time_point begin = Clock::now();
   while (!arrived()) {
     RETURN_IF_ERROR(FailureIfAny());
-    if (absl::Now() > deadline) {
+    if (absl::FromChrono(Clock::now() - begin) > timeout) {
       const auto rank = &other - segment_.ranks;
       Abort(absl::DeadlineExceededError(
           absl::StrCat("rank ", rank, " took no part for ", absl::FormatDuration(timeout))));
