@@ -13,6 +13,7 @@ import unittest
 import cluster
 from cluster import json_lines, run_facet
 from prompts import chat_prompts
+from test_kills import example, media
 from two_hosts import TwoHostsTest, enter
 
 FAULTS = int(os.environ.get("FACET_GROUP_FAULTS", 4))
@@ -68,6 +69,19 @@ class CommandTest(unittest.TestCase):
                                          f"--tp={tp}", lines=lines))[0] for tp in (1, 2))
         for a, b in zip(one["logprobs"][1:], two["logprobs"][1:]):
             self.assertAlmostEqual(a, b, delta=1e-3)
+
+    def test_two_ranks_see_hear_and_draft(self):
+        nano = os.path.dirname(cluster.model_path)
+        flags = ["--threads=1", f"--mmproj={nano}/mmproj-facet-nano.gguf",
+                 f"--assistant={nano}/facet-nano-assistant.gguf"]
+        sound = {"data": example("sound.wav", "audio/wav").partition(",")[2], "format": "wav"}
+        lines = [media({"type": "image_url", "image_url": {
+                     "url": example("picture.png", "image/png")}}, "Describe the picture."),
+                 media({"type": "input_audio", "input_audio": sound}, "What is said?")]
+        one, two = (json_lines(run_facet("generate", f"--model={cluster.model_path}",
+                                         f"--tp={tp}", *flags, lines=lines)) for tp in (1, 2))
+        self.assertEqual(one, two)
+        self.assertTrue(all(line["text"] for line in one))
 
     def test_a_size_that_does_not_divide_is_refused(self):
         error = run_facet("generate", f"--model={cluster.model_path}", "--tp=3", lines=[],
