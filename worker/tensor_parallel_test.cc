@@ -150,7 +150,6 @@ TEST(LikeliestNeededTest, TheOthersDoNotMatter) {
   constexpr int kVocabulary = 4096;
   std::mt19937 random(9);
   std::normal_distribution<float> logit(0, 4);
-  int sparse_rows = 0;
   for (int trial = 0; trial < 300; ++trial) {
     std::vector<float> logits(kVocabulary);
     for (float& x : logits) x = std::round(logit(random) * 8) / 8;  // with ties
@@ -175,9 +174,7 @@ TEST(LikeliestNeededTest, TheOthersDoNotMatter) {
     EXPECT_EQ(*Sample(sparse, sampling, {context, 1}, suppressed),
               *Sample(logits, sampling, {context, 1}, suppressed))
         << "trial " << trial << " of seed 9";
-    ++sparse_rows;
   }
-  EXPECT_EQ(sparse_rows, 300);
 }
 
 // Given samplings that look at all logits, expect 0.

@@ -62,7 +62,7 @@ int FullHeadDim(const TextConfig& config) {
   return 0;
 }
 
-// The first of `weight`'s rows that `part` names, where they are.
+// The rows of `weight` that `part` names, where they are.
 Weight RowsOf(const Weight& weight, const Slice& part) {
   const auto* const data = static_cast<const uint8_t*>(weight.data);
   return {weight.type, part.size(), weight.columns,
