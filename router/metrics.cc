@@ -51,6 +51,9 @@ RouterMetrics::RouterMetrics()
       failovers(registry.Counters(
           "facet_failovers_total",
           "Answers that went on at another worker; exact: without a changed token.")),
+      replicas_wanted(registry.Gauge("facet_replicas_wanted",
+                                     "Workers that this router's load calls for; to be summed over "
+                                     "routers, and rounded up.")),
       worker_up_(registry.Gauges("facet_worker_up", "1 while the worker takes requests.")),
       worker_refusals_(registry.Counters("facet_worker_refusals_total",
                                          "Connected workers that the router would not use.")),
@@ -67,6 +70,26 @@ RouterMetrics::RouterMetrics()
           registry.Gauges("facet_requests_waiting", "Answers that wait in the router's queue.")),
       admission_wait_seconds_(registry.Histograms(
           "facet_admission_wait_seconds", "In the router's queue, of answers that waited there.")) {
+  // A rate over what is not there yet is nothing, and an alert on it never fires: so what is known
+  // beforehand stands at zero.
+  for (const char* endpoint :
+       {"chat", "completions", "responses", "messages", "transcriptions", "grpc"}) {
+    for (const char* outcome : {"finished", "cancelled", "deadline", "invalid", "denied", "shed",
+                                "unavailable", "error"}) {
+      requests.Add({{"endpoint", endpoint}, {"outcome", outcome}});
+    }
+  }
+  for (const char* tier : {"device", "host", "disk", "peer"}) {
+    cached_prompt_tokens.Add({{"tier", tier}});
+  }
+  for (const char* reason : {"queue_full", "deadline", "no_worker", "workers_full"}) {
+    shed_requests.Add({{"reason", reason}});
+  }
+  for (const char* reason : {"worker_lost", "worker_full", "worker_stopping"}) {
+    for (const char* exact : {"true", "false"}) {
+      failovers.Add({{"reason", reason}, {"exact", exact}});
+    }
+  }
 }
 
 TenantMetrics RouterMetrics::OfTenant(const std::string& name) {
@@ -97,7 +120,9 @@ WorkerMetrics::WorkerMetrics(RouterMetrics& metrics, std::string address)
   absl::MutexLock lock(&metrics_.mutex_);
   RouterMetrics::WorkerSeries& series = metrics_.worker_series_[address_];
   ++series.holders;
-  if (series.up == nullptr) series.up = &metrics_.worker_up_.Add({{"worker", address_}});
+  if (series.up != nullptr) return;
+  series.up = &metrics_.worker_up_.Add({{"worker", address_}});
+  series.watch_gaps = &metrics_.watch_gaps_.Add({{"worker", address_}});
 }
 
 WorkerMetrics::~WorkerMetrics() {
@@ -106,7 +131,7 @@ WorkerMetrics::~WorkerMetrics() {
   RouterMetrics::WorkerSeries& series = found->second;
   if (--series.holders > 0) return;
   metrics_.worker_up_.Remove(series.up);
-  if (series.watch_gaps != nullptr) metrics_.watch_gaps_.Remove(series.watch_gaps);
+  metrics_.watch_gaps_.Remove(series.watch_gaps);
   for (const auto& [reason, counter] : series.refusals) metrics_.worker_refusals_.Remove(counter);
   metrics_.worker_series_.erase(found);
 }
@@ -127,9 +152,7 @@ void WorkerMetrics::CountRefusal(const std::string& reason) {
 
 void WorkerMetrics::CountWatchGap() {
   absl::MutexLock lock(&metrics_.mutex_);
-  prometheus::Counter*& counter = metrics_.worker_series_.at(address_).watch_gaps;
-  if (counter == nullptr) counter = &metrics_.watch_gaps_.Add({{"worker", address_}});
-  counter->Increment();
+  metrics_.worker_series_.at(address_).watch_gaps->Increment();
 }
 
 }  // namespace facet

@@ -50,6 +50,7 @@ struct RouterMetrics {
   prometheus::Family<prometheus::Counter>& shed_requests;  // {reason}
   // {reason: worker_lost|worker_full|worker_stopping, exact: true|false}
   prometheus::Family<prometheus::Counter>& failovers;
+  prometheus::Gauge& replicas_wanted;
 
   // Of the tenant's name as label `tenant`; "other" for all that come after the first hundred
   // names, so that the number of series is bounded.
@@ -68,7 +69,7 @@ struct RouterMetrics {
   struct WorkerSeries {
     int holders = 0;
     prometheus::Gauge* up = nullptr;
-    prometheus::Counter* watch_gaps = nullptr;  // Null: there was none.
+    prometheus::Counter* watch_gaps = nullptr;
     std::map<std::string, prometheus::Counter*> refusals;
   };
   std::map<std::string, WorkerSeries> worker_series_ ABSL_GUARDED_BY(mutex_);  // By address.

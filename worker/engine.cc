@@ -50,6 +50,7 @@ struct Engine::Sequence {
   int restored_tokens = 0;        // after preemptions, by copy
 
   absl::Time arrival, first_run = absl::InfiniteFuture(), first_token = absl::InfiniteFuture();
+  absl::Time told_at = absl::InfinitePast();  // when observers heard of its tokens last
   absl::Time deadline = absl::InfiniteFuture();
   int preemptions = 0;
   DraftAcceptance acceptance;
@@ -151,6 +152,7 @@ Engine::Engine(const EngineOptions& options, const EngineParts& parts)
       drafter_(parts.drafter),
       tiers_(parts.cache, parts.host_tier, parts.disk_tier, parts.peers, options.clock),
       adapters_(parts.adapters),
+      observers_(parts.observers),
       mask_words_((options.vocab_size + 31) / 32),
       grammar_masks_(mask_words_) {
   CHECK_GE(runner_.options().rows_max, options_.step_tokens_max);
@@ -599,6 +601,7 @@ void Engine::Preempt(const StepPlan& plan, const std::vector<Sequence*>& order) 
     sequence.drafts.clear();
     sequence.fetch_considered = false;
     ++sequence.preemptions;
+    for (EngineObserver* observer : observers_) observer->OnPreemption();
     const auto found = std::find_if(running_.begin(), running_.end(),
                                     [&](const auto& other) { return other.get() == &sequence; });
     CHECK(found != running_.end());
@@ -814,9 +817,27 @@ int Engine::Accept(Sequence& sequence, absl::Span<const float> logits, int rows)
     sequence.acceptance.Skip();
   }
   sequence.drafts.clear();
+  TellTokens(sequence, accepted, rows - 1);
   PublishPages(sequence);
   if (reason != v1::FINISH_REASON_UNSPECIFIED) Finish(sequence, reason);
   return accepted;
+}
+
+void Engine::TellTokens(Sequence& sequence, int tokens, int drafts) {
+  if (observers_.empty() || tokens == 0) return;
+  const absl::Time now = options_.clock();
+  EngineObserver::Tokens told;
+  told.tokens = tokens;
+  told.drafts_proposed = drafts;
+  told.drafts_accepted = tokens - 1;
+  told.first = sequence.told_at == absl::InfinitePast();
+  told.took = now - (told.first ? sequence.arrival : sequence.told_at);
+  if (told.first) {
+    told.prompt_tokens = sequence.prompt_count;
+    told.cached_tokens = sequence.cached.sum();
+  }
+  sequence.told_at = now;
+  for (EngineObserver* observer : observers_) observer->OnTokens(told);
 }
 
 void Engine::Score(Sequence& sequence, absl::Span<const float> logits) {
@@ -922,6 +943,7 @@ void Engine::Finish(Sequence& sequence, v1::FinishReason reason) {
   ledger->set_cached_peer_tokens(sequence.cached.peer);
   ledger->set_restored_tokens(sequence.restored_tokens);
   ledger->set_preemptions(sequence.preemptions);
+  for (EngineObserver* observer : observers_) observer->OnEnd(reason, *ledger);
   if (std::find(touched_.begin(), touched_.end(), &sequence) == touched_.end()) {
     touched_.push_back(&sequence);
   }
@@ -1003,6 +1025,7 @@ void Engine::PublishLoad() {
     announced_drain_ = draining_;
   }
   if (options_.on_load) options_.on_load(load);
+  for (EngineObserver* observer : observers_) observer->OnLoad(load);
 }
 
 }  // namespace facet

@@ -21,6 +21,7 @@
 #include "worker/batch.h"
 #include "worker/draft_policy.h"
 #include "worker/drafter.h"
+#include "worker/engine_observer.h"
 #include "worker/grammar_masks.h"
 #include "worker/grammar_queue.h"
 #include "worker/kv_cache.h"
@@ -71,6 +72,7 @@ struct EngineParts {
   GrammarCompiler* grammar_compiler = nullptr;  // null: requests with grammars are refused
   AdapterRegistry* adapters = nullptr;          // null: requests with adapters are refused
   PeerSource* peers = nullptr;                  // null, or behind a host tier
+  std::vector<EngineObserver*> observers = {};
 };
 
 // Runs requests by continuous batching: one thread takes what came in, plans a step, computes it,
@@ -192,6 +194,8 @@ class Engine {
   void TakePages(Sequence& sequence, int tokens);
   void FreePages(Sequence& sequence);
   void FreePagesBelowWindow(Sequence& sequence);
+  // Tells of a step's tokens. `drafts` were verified with them.
+  void TellTokens(Sequence& sequence, int tokens, int drafts);
   // Chooses tokens from `rows` rows of logits: the one after the newest token, then one after each
   // draft, as long as the drafts are what was chosen. Gives back how many.
   int Accept(Sequence& sequence, absl::Span<const float> logits, int rows);
@@ -220,6 +224,7 @@ class Engine {
   Drafter* const drafter_;  // or null
   TieredCache tiers_;
   AdapterRegistry* const adapters_;  // or null
+  const std::vector<EngineObserver*> observers_;
   const int mask_words_;
   GrammarMasks grammar_masks_;
   std::unique_ptr<GrammarQueue> grammars_;  // null: requests with grammars are refused

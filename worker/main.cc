@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -22,8 +23,11 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "model/chat_template_revision.h"
 #include "model/grammar.h"
+#include "ops/metrics/metrics.h"
+#include "ops/metrics/metrics_server.h"
 #include "worker/describe.h"
 #include "worker/engine.h"
+#include "worker/engine_metrics.h"
 #include "worker/engine_options.h"
 #include "worker/group_follower.h"
 #include "worker/group_join.h"
@@ -32,12 +36,17 @@
 #include "worker/model_flags.h"
 #include "worker/page_puller.h"
 #include "worker/registrar.h"
+#include "worker/vllm_metrics.h"
 #include "worker/watch_board.h"
 #include "worker/worker_service.h"
 
 ABSL_FLAG(std::string, model_name, "", "Name that clients ask for; the file's name if empty.");
 ABSL_FLAG(std::string, host, "127.0.0.1", "Address to listen on; 0.0.0.0 for all.");
 ABSL_FLAG(int, port, 9381, "gRPC port; 0 lets the kernel pick.");
+ABSL_FLAG(int, metrics_port, 9391, "HTTP port of /metrics; 0 lets the kernel pick, -1: none.");
+ABSL_FLAG(bool, vllm_metric_names, false,
+          "Also tell what vLLM tells, under its names, for dashboards and autoscalers that read "
+          "them.");
 ABSL_FLAG(std::vector<std::string>, router, {},
           "gRPC ports of routers to make this worker known to, host:port,...; dns:///name:port for "
           "all addresses of a name. They must have been started with --accept_workers.");
@@ -174,6 +183,25 @@ absl::StatusOr<RegistrarOptions> ReadRegistrarOptions() {
   return options;
 }
 
+VllmMetrics::Shape ShapeOf(const LoadedModel& model, const v1::DescribeReply& description) {
+  const KvPlan& plan = model.cache->plan();
+  return {description.model_name(), kPageTokens, plan.full_pages,
+          std::string(NameOf(plan.layout.format)), model.adapters->limits().adapters_max};
+}
+
+// Null if there is to be none.
+absl::StatusOr<std::unique_ptr<MetricsServer>> StartMetricsServer(const MetricRegistry& registry) {
+  const int port = absl::GetFlag(FLAGS_metrics_port);
+  if (port < -1 || port > 65535) {
+    return absl::InvalidArgumentError("--metrics_port must be in [-1, 65535]");
+  }
+  if (port == -1) return nullptr;
+  auto server = MetricsServer::Start(absl::GetFlag(FLAGS_host), port, registry);
+  if (server.ok()) return server;
+  return absl::UnavailableError(
+      absl::StrCat(server.status().message(), "; choose another with --metrics_port"));
+}
+
 // What the memory is for, before any of it is touched.
 void PrintPlan(const LoadedModel& model) {
   const KvPlan& plan = model.cache->plan();
@@ -246,9 +274,22 @@ int Main() {
   const PageFormat format = model->page_format();
   PagePuller puller({format});
   if (model->host_tier != nullptr) parts.peers = &puller;
+  const v1::DescribeReply description =
+      DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name));
+  MetricRegistry registry("worker");
+  EngineMetrics metrics(registry);
+  parts.observers = {&metrics};
+  std::unique_ptr<VllmMetrics> vllm_metrics;
+  if (absl::GetFlag(FLAGS_vllm_metric_names)) {
+    vllm_metrics = std::make_unique<VllmMetrics>(registry, ShapeOf(*model, description));
+    board.AddWatcher(vllm_metrics.get());
+    parts.observers.push_back(vllm_metrics.get());
+  }
+  const auto unwatch = absl::MakeCleanup([&] {
+    if (vllm_metrics != nullptr) board.RemoveWatcher(vllm_metrics.get());
+  });
   Engine engine(options, parts);
-  WorkerService service(DescribeWorker(*model, options, absl::GetFlag(FLAGS_model_name)), &engine,
-                        &board, model->adapters.get(), {format});
+  WorkerService service(description, &engine, &board, model->adapters.get(), {format});
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -268,8 +309,11 @@ int Main() {
                      ": the port is in use or the address is not this host's; "
                      "choose another with --port")));
   }
+  const auto metrics_server = StartMetricsServer(registry);
+  if (!metrics_server.ok()) return Fail(metrics_server.status());
   engine.Start();
-  std::printf("{\"grpc_port\":%d}\n", port);
+  std::printf("{\"grpc_port\":%d,\"metrics_port\":%d}\n", port,
+              *metrics_server == nullptr ? -1 : (*metrics_server)->port());
   std::fflush(stdout);
   LogInfo("serving", {{"model", model->file->path()}, {"port", port}});
 

@@ -6,6 +6,15 @@
 #include "kernels/device.h"
 
 namespace facet {
+namespace {
+
+// How many times a pool turns over before a page that was reused goes as early as one that was not.
+constexpr uint64_t kReusedTurnovers = 2;
+// By this many times a pool's pages the clock rises while the pool turns over: rows take a page of
+// each of the two pools.
+constexpr uint64_t kClockPerTurnover = 2;
+
+}  // namespace
 
 PrefixCache::PrefixCache(int32_t full_pages, int32_t sliding_pages, int window_tokens)
     : window_tokens_(window_tokens) {
@@ -53,12 +62,17 @@ void PrefixCache::Hold(absl::Span<const PageKey> keys, int pages, std::vector<in
   const int first_sliding = pages - WindowPages(pages);
   for (int i = 0; i < pages; ++i) {
     full->push_back(Lookup(KvPool::kFull, keys[i]));
-    if (full->back() != kNone) AddReference(KvPool::kFull, full->back());
+    if (full->back() != kNone) Reuse(KvPool::kFull, full->back());
     sliding->push_back(i < first_sliding ? kNone : Lookup(KvPool::kSliding, keys[i]));
     if (sliding->back() == kNone) continue;
-    AddReference(KvPool::kSliding, sliding->back());
+    Reuse(KvPool::kSliding, sliding->back());
     Mark(sliding->back());
   }
+}
+
+void PrefixCache::Reuse(KvPool pool, int32_t page) {
+  AddReference(pool, page);
+  of(pool).pages[page].reused = true;
 }
 
 void PrefixCache::MarkResumePoint(absl::Span<const PageKey> keys, int pages) {
@@ -169,7 +183,8 @@ void PrefixCache::Release(KvPool pool, int32_t page) {
   if (--held.references > 0) return;
   if (held.published) {
     // Pages that are released one after the other, as a sequence's are, were used equally long ago.
-    held.last_used = clock_;
+    held.last_used =
+        clock_ + (held.reused ? kReusedTurnovers * kClockPerTurnover * page_count(pool) : 0);
     released.evictable.insert(OrderOf(released, page));
     TellIdle(pool, page);
   } else {

@@ -28,10 +28,12 @@ using PoolKey = std::pair<KvPool, PageKey>;
 // never published is free at once.
 //
 // Eviction: a full page is of use to every request that shares its beginning, so first goes what
-// was used longest ago, and of that the deepest. A sliding page is of use only as part of a whole
-// window before a point where a request goes on. Most pages that slid out of a window are part of
-// none, so they go first; then, by the same rule as full pages, those of resume points: where a
-// prompt or a sequence ended (MarkResumePoint), and where a request did go on (Hold).
+// was used longest ago, and of that the deepest. What served a second request counts as used later,
+// by as long as the pool takes to turn over twice: most ends of prompts and answers are never asked
+// for again, and would push out the beginnings that are. A sliding page is of use only as part of a
+// whole window before a point where a request goes on. Most pages that slid out of a window are
+// part of none, so they go first; then, by the same rule as full pages, those of resume points:
+// where a prompt or a sequence ended (MarkResumePoint), and where a request did go on (Hold).
 //
 // Invariants (CheckInvariants), for each pool:
 // 1. Each page is free, evictable (published, no references) or in use (references > 0).
@@ -131,9 +133,10 @@ class PrefixCache {
     int references = 0;
     bool published = false;
     bool resume_point = false;
+    bool reused = false;  // it served a request that did not compute it
     PageKey key = {};
     int depth = 0;
-    uint64_t last_used = 0;  // when the last reference went
+    uint64_t last_used = 0;  // when the last reference went; later if reused
   };
   // Ascending: of no resume point first, then used longest ago, of that the deepest.
   using EvictionOrder =
@@ -150,6 +153,8 @@ class PrefixCache {
   static EvictionOrder OrderOf(const Pool& pool, int32_t page);
   void AddReference(Pool& pool, int32_t page);
   void Evict(KvPool pool);
+  // A reference to a published page for who did not compute it.
+  void Reuse(KvPool pool, int32_t page);
   void Mark(int32_t page);
   // Tells the listener of a page that nobody holds.
   void TellIdle(KvPool pool, int32_t page);

@@ -123,6 +123,28 @@ TEST(PrefixCacheTest, EvictsTheLeastRecentlyUsedDeepestFirst) {
   cache.CheckInvariants();
 }
 
+// Given a beginning that two requests shared, and others after it that nobody asks for again,
+// expect it to outlast them for as long as the pool takes to turn over twice, and no longer.
+TEST(PrefixCacheTest, KeepsWhatWasSharedForTwoTurnovers) {
+  PrefixCache cache(8, 8, 64);
+  Held first;
+  Fill(cache, Chain({1, 2}), first);
+  ReleaseAll(cache, first);
+  Held second;
+  cache.Hold(Chain({1, 2}), 2, &second.full, &second.sliding);
+  ReleaseAll(cache, second);
+  const auto ask_once = [&](int32_t token) {
+    Held once;
+    Fill(cache, Chain({token, token + 1, token + 2}), once);
+    ReleaseAll(cache, once);
+  };
+  for (const int32_t token : {10, 20, 30, 40, 50}) ask_once(token);
+  EXPECT_EQ(cache.Find(Chain({1, 2})).pages, 2);
+  for (const int32_t token : {60, 70, 80, 90}) ask_once(token);
+  EXPECT_EQ(cache.Find(Chain({1, 2})).pages, 0);
+  cache.CheckInvariants();
+}
+
 // Given a long sequence whose prompt ended before older pages slid out of its window, expect the
 // window at the prompt's end to outlast them, which the least recently used rule alone would take
 // first; and the same of a window from which a request went on.

@@ -300,6 +300,8 @@ def questions(items, rng, count):
         asked = ASK[kind](items, rng)
         if asked and len(found) < count:
             found.setdefault(asked[0], asked[1])
+    if not found:  # Of two equal items only counts and presence can be asked.
+        found = dict([ask_count(items, rng)])
     return list(found.items())
 
 

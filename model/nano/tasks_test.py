@@ -73,6 +73,14 @@ class PicturesTest(unittest.TestCase):
             if name:
                 self.assertEqual(answer, f"{counts[name]}.", question)
 
+    # Given two equal items and only draws of what cannot be asked of them, expect a question.
+    def test_equal_items_have_a_question(self):
+        items = [pictures.Item("circle", "purple", 0, 1), pictures.Item("circle", "purple", 1, 1)]
+        rng = random.Random(0)
+        rng.choices = lambda kinds, weights, k: ["picture: colour"] * k
+        rng.random = lambda: 0.5
+        self.assertEqual(len(pictures.questions(items, rng, 6)), 1)
+
     # Given a clip, expect the item from its second on, and nothing before it.
     def test_clip_shows_the_item_from_its_second_on(self):
         for rng in rngs(20):

@@ -33,6 +33,8 @@ ABSL_FLAG(std::string, host, "127.0.0.1", "Address that clients reach; 0.0.0.0 f
 ABSL_FLAG(int, port, 9379, "HTTP port; 0 lets the kernel pick.");
 ABSL_FLAG(int, grpc_port, 9380, "gRPC port; 0 lets the kernel pick.");
 ABSL_FLAG(int, worker_port, 9381, "gRPC port of the first worker; 0 lets the kernel pick.");
+ABSL_FLAG(int, worker_metrics_port, 9391,
+          "HTTP port of the first worker's /metrics; 0 lets the kernel pick, -1: none.");
 ABSL_FLAG(std::string, allowed_origins, "", "Origins that browsers may call from, or *.");
 ABSL_FLAG(std::string, adapter_dir, "", "LoRA adapters, each a folder or GGUF file.");
 ABSL_FLAG(bool, allow_adapter_loading, false, "Whether clients may load and unload adapters.");
@@ -134,12 +136,15 @@ absl::Status Cluster::Start(const std::string& model) {
   std::vector<std::string> addresses;
   for (int i = 0; i < workers; ++i) {
     const int port = absl::GetFlag(FLAGS_worker_port);
-    ASSIGN_OR_RETURN(const std::string ready,
-                     StartChild(GroupCommands(
-                         worker_program, model, absl::StrCat("facet-", getpid(), "-", i),
-                         ThreadsForEach(workers * absl::GetFlag(FLAGS_tp)),
-                         {absl::StrCat("--port=", port == 0 ? 0 : port + i),
-                          absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir))})));
+    const int metrics_port = absl::GetFlag(FLAGS_worker_metrics_port);
+    ASSIGN_OR_RETURN(
+        const std::string ready,
+        StartChild(GroupCommands(
+            worker_program, model, absl::StrCat("facet-", getpid(), "-", i),
+            ThreadsForEach(workers * absl::GetFlag(FLAGS_tp)),
+            {absl::StrCat("--port=", port == 0 ? 0 : port + i),
+             absl::StrCat("--metrics_port=", metrics_port <= 0 ? metrics_port : metrics_port + i),
+             absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir))})));
     ASSIGN_OR_RETURN(const int bound, PortIn(ready, "grpc_port"));
     // The router knows it by this port, so it comes back under the same.
     children_.back().leader().arguments()[2] = absl::StrCat("--port=", bound);
@@ -238,6 +243,10 @@ absl::Status CheckPorts() {
   for (int i = 0; worker_port != 0 && i < absl::GetFlag(FLAGS_workers); ++i) {
     RETURN_IF_ERROR(CheckPortFree("127.0.0.1", worker_port + i, "--worker_port"));
   }
+  const int metrics_port = absl::GetFlag(FLAGS_worker_metrics_port);
+  for (int i = 0; metrics_port > 0 && i < absl::GetFlag(FLAGS_workers); ++i) {
+    RETURN_IF_ERROR(CheckPortFree("127.0.0.1", metrics_port + i, "--worker_metrics_port"));
+  }
   return absl::OkStatus();
 }
 
@@ -271,6 +280,7 @@ const Command kServeCommand = {
     "serve", "a router and workers on this machine",
     "facet serve MODEL [--workers=1] [--tp=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
     "[--threads=N] [--kv_cache_mib=2048] [--kv_format=f32] [--kv_form=plain] [--assistant=FILE]\n"
+    "[--worker_port=9381] [--worker_metrics_port=9391]\n"
     "[--allowed_origins=*] [--response_dir=FOLDER]: starts one router and the workers as processes "
     "of their own, starts\n"
     "again what dies, and stops all on Ctrl-C. MODEL is a GGUF file or a model folder.\n"

@@ -2,7 +2,10 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <utility>
+
 #include "base/version.h"
+#include "ops/metrics/process_metrics.h"
 
 namespace facet {
 
@@ -41,8 +44,14 @@ prometheus::Histogram& MetricRegistry::Histogram(const char* name, const char* h
   return Histograms(name, help).Add({}, buckets);
 }
 
+std::vector<prometheus::MetricFamily> MetricRegistry::Collect() const {
+  std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  for (prometheus::MetricFamily& family : ProcessMetrics()) families.push_back(std::move(family));
+  return families;
+}
+
 std::string MetricRegistry::Text() const {
-  return prometheus::TextSerializer().Serialize(registry_.Collect());
+  return prometheus::TextSerializer().Serialize(Collect());
 }
 
 const Buckets& RequestSecondsBuckets() {

@@ -5,9 +5,11 @@
 #include <prometheus/family.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
+#include <prometheus/metric_family.h>
 #include <prometheus/registry.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -32,7 +34,9 @@ class MetricRegistry {
   prometheus::Histogram& Histogram(const char* name, const char* help,
                                    const prometheus::Histogram::BucketBoundaries& buckets);
 
-  // Everything in Prometheus' text form.
+  // Everything, with what the system says of the process (process_metrics.h).
+  std::vector<prometheus::MetricFamily> Collect() const;
+  // The same in Prometheus' text form.
   std::string Text() const;
 
  private:

@@ -127,7 +127,7 @@ TEST(SimulationTest, PlacesWherePrefixesAre) {
   options.warm = true;
   const int64_t ideal = Cached(Played(trace, options));
   EXPECT_GE(ours, ideal * 9 / 10);
-  EXPECT_LT(in_turn, ideal * 8 / 10);
+  EXPECT_LT(in_turn, ideal * 9 / 10);
   EXPECT_EQ(ideal, 120 * 1280);
 }
 

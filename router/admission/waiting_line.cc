@@ -37,7 +37,7 @@ class WaitingLine::Core : public std::enable_shared_from_this<Core> {
   void Stop();
   absl::StatusOr<std::unique_ptr<Ticket>> Enter(QueuedAnswer answer, const TenantMetrics& metrics,
                                                 std::function<void()> wake);
-  bool empty() const { return waiting_.load(std::memory_order_relaxed) == 0; }
+  size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
   void Notify();
   boost::json::object Describe() const;
 
@@ -189,7 +189,7 @@ void WaitingLine::Core::Refuse(std::vector<LineState::Refused> refused, Wakes& w
 // ------------------------------------------------------------------ when something changes
 
 void WaitingLine::Core::Notify() {
-  if (empty() || posted_.exchange(true)) return;
+  if (waiting() == 0 || posted_.exchange(true)) return;
   asio::post(strand_, [self = shared_from_this()] {
     self->posted_ = false;
     self->Decide();
@@ -287,7 +287,7 @@ std::unique_ptr<WaitingLine::AtWorker> WaitingLine::CountAtWorker(const std::str
   return std::make_unique<AtWorkerOf<Core>>(core_, tenant);
 }
 
-bool WaitingLine::empty() const { return core_->empty(); }
+size_t WaitingLine::waiting() const { return core_->waiting(); }
 void WaitingLine::Notify() { core_->Notify(); }
 boost::json::object WaitingLine::Describe() const { return core_->Describe(); }
 

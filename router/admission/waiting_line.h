@@ -59,7 +59,9 @@ class WaitingLine {
   std::unique_ptr<AtWorker> CountAtWorker(const std::string& tenant, double weight);
 
   // Nothing waits, so who comes need not either.
-  bool empty() const;
+  bool empty() const { return waiting() == 0; }
+  // Answers that have no turn yet.
+  size_t waiting() const;
   // A worker's load may have changed. Costs next to nothing while the line is empty.
   void Notify();
 

@@ -160,7 +160,7 @@ struct HttpApi::Route {
   Answer answer = nullptr;
   Build build = nullptr;
   Change change = nullptr;
-  HttpResponse (*text)(const HttpApi& api) = nullptr;
+  HttpResponse (*text)(HttpApi& api) = nullptr;
   ErrorBodyFunction error_body = &ErrorBody;
   bool open = false;  // Asks for no API key: probes, Prometheus, the API's description.
 
@@ -268,14 +268,13 @@ const HttpApi::Route HttpApi::kRoutes[] = {
     {.method = "GET",
      .path = "/metrics",
      .text =
-         [](const HttpApi& api) {
-           return HttpResponse{.content_type = kMetricsContentType,
-                               .body = api.metrics_.registry.Text()};
+         [](HttpApi& api) {
+           return HttpResponse{.content_type = kMetricsContentType, .body = api.MetricsText()};
          },
      .open = true},
     {.method = "GET",
      .path = "/openapi.json",
-     .text = [](const HttpApi&) { return HttpResponse{.body = std::string(OpenApiDocument())}; },
+     .text = [](HttpApi&) { return HttpResponse{.body = std::string(OpenApiDocument())}; },
      .open = true},
 };
 
@@ -283,6 +282,25 @@ std::vector<std::pair<std::string, std::string>> HttpApi::Routes() {
   std::vector<std::pair<std::string, std::string>> routes;
   for (const Route& route : kRoutes) routes.emplace_back(route.method, route.path);
   return routes;
+}
+
+std::string HttpApi::MetricsText() {
+  ReplicasWanted::Load load;
+  load.answers = static_cast<int64_t>(pool_.line().waiting());
+  int64_t rows = 0, workers = 0;
+  const auto members = pool_.members();
+  for (const WorkerSnapshot& worker : SnapshotsOf(*members)) {
+    load.answers += worker.in_flight;
+    if (worker.running_max == 0) continue;
+    rows += worker.running_max;
+    ++workers;
+  }
+  if (workers > 0) load.rows_each = rows / workers;
+  {
+    absl::MutexLock lock(&mutex_);
+    metrics_.replicas_wanted.Set(replicas_wanted_.Update(SteadyNowS(), load));
+  }
+  return metrics_.registry.Text();
 }
 
 void HttpApi::LogUnknownFields(const HttpRequest& request) {

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "router/admission/tenants.h"
 #include "router/api/known_fields.h"
 #include "router/api/openapi.h"
@@ -18,6 +20,7 @@
 #include "router/http/http_server.h"
 #include "router/media/media_loader.h"
 #include "router/metrics.h"
+#include "router/replicas_wanted.h"
 
 namespace facet {
 
@@ -62,6 +65,8 @@ class HttpApi {
   // At log level debug: what in the body has no effect.
   void LogUnknownFields(const HttpRequest& request);
   static const Route kRoutes[];
+  // Everything that is counted, with the gauges that are computed when somebody asks.
+  std::string MetricsText() ABSL_LOCKS_EXCLUDED(mutex_);
 
   WorkerPool& pool_;
   const Tenants& tenants_;
@@ -71,6 +76,8 @@ class HttpApi {
   const AdapterEndpoints adapters_;
   const GenerationEndpoint generate_;
   KnownFields known_fields_;
+  absl::Mutex mutex_;
+  ReplicasWanted replicas_wanted_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace facet

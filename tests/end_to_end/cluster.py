@@ -49,8 +49,8 @@ def keep_logs():
     print(f"The processes' logs are in {_logs}")
 
 
-def wait_until(condition, what, deadline_s=START_DEADLINE_S):
-    """Returns the first true value of condition(), or raises."""
+def wait_until(condition, what, deadline_s=START_DEADLINE_S, interval_s=POLL_INTERVAL_S):
+    """Returns the first true value of condition(), or raises. `interval_s` is between two looks."""
     end = time.monotonic() + deadline_s
     while True:
         value = condition()
@@ -58,7 +58,7 @@ def wait_until(condition, what, deadline_s=START_DEADLINE_S):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"waited {deadline_s} s for {what}")
-        time.sleep(POLL_INTERVAL_S)
+        time.sleep(interval_s)
 
 
 class StartFailure(Exception):
@@ -127,15 +127,15 @@ class Process:
         self._popen.kill()
         self.wait()
 
-    def stop(self):
+    def stop(self, deadline_s=END_DEADLINE_S):
         """As an operator does: SIGTERM; kills what has not ended by the deadline."""
         if self._popen.poll() is None:
             self._popen.terminate()
         try:
-            return self.wait()
+            return self.wait(deadline_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"{self.name} did not end {END_DEADLINE_S} s after SIGTERM")
+            raise AssertionError(f"{self.name} did not end {deadline_s} s after SIGTERM")
 
     def _forget(self):
         if self in _living:
@@ -147,8 +147,9 @@ class Process:
 class Worker(Process):
     def __init__(self, *flags, model=None, port=0):
         super().__init__("facet-worker", f"--model={model or model_path}", f"--port={port}",
-                         "--threads=1", "--kv_cache_mib=256", *flags)
-        self.port = json.loads(self.read_line())["grpc_port"]
+                         "--metrics_port=0", "--threads=1", "--kv_cache_mib=256", *flags)
+        ports = json.loads(self.read_line())
+        self.port, self.metrics_port = ports["grpc_port"], ports["metrics_port"]
         self.address = f"127.0.0.1:{self.port}"
 
 
@@ -220,7 +221,8 @@ class Serve(Process, HttpServer):
 
     def __init__(self, *flags):
         super().__init__("facet", "serve", model_path, "--port=0", "--grpc_port=0",
-                         "--worker_port=0", "--kv_cache_mib=256", *flags)
+                         "--worker_port=0", "--worker_metrics_port=0", "--kv_cache_mib=256",
+                         *flags)
         match = None
         while match is None:
             match = re.search(r"http://127\.0\.0\.1:(\d+)", self.read_line())

@@ -198,17 +198,19 @@ class StartFailureTest(unittest.TestCase):
         with cluster.taken_port() as port:
             model = f"--model={cluster.model_path}"
             self.assert_refused([str(port), "in use", "--port"], "facet-worker", model,
-                                f"--port={port}")
+                                f"--port={port}", "--metrics_port=0")
+            self.assert_refused([str(port), "in use", "--metrics_port"], "facet-worker", model,
+                                "--port=0", f"--metrics_port={port}")
             for flag in ("--port", "--grpc_port"):
                 other = "--grpc_port" if flag == "--port" else "--port"
                 self.assert_refused([str(port), "in use", flag], "facet-router",
                                     "--workers=127.0.0.1:1", "--host=127.0.0.1", f"{flag}={port}",
                                     f"{other}=0")
-            for flag in ("--port", "--grpc_port", "--worker_port"):
-                free = {"--port", "--grpc_port", "--worker_port"} - {flag}
+            ports = {"--port", "--grpc_port", "--worker_port", "--worker_metrics_port"}
+            for flag in sorted(ports):
                 self.assert_refused([str(port), "in use", flag], "facet", "serve",
                                     cluster.model_path, f"{flag}={port}",
-                                    *(f"{other}=0" for other in free))
+                                    *(f"{other}=0" for other in ports - {flag}))
 
     def test_bad_model_file(self):
         with open(cluster.model_path, "rb") as file:
@@ -225,10 +227,12 @@ class StartFailureTest(unittest.TestCase):
             for path in paths:
                 self.assert_refused([path], "facet-worker", f"--model={path}", "--port=0")
                 self.assert_refused([path], "facet", "serve", path, "--port=0", "--grpc_port=0",
-                                    "--worker_port=0")
+                                    "--worker_port=0", "--worker_metrics_port=0")
 
     def test_nothing_named(self):
         self.assert_refused(["--model"], "facet-worker", "--port=0")
+        self.assert_refused(["--metrics_port"], "facet-worker", f"--model={cluster.model_path}",
+                            "--port=0", "--metrics_port=65536")
         self.assert_refused(["--workers"], "facet-router", "--port=0", "--grpc_port=0")
         self.assert_refused(["facet serve"], "facet", "serve", "--port=0")
 
