@@ -40,7 +40,7 @@ double BootTimeS() {
 
 absl::StatusOr<ProcessUse> ParseProcessUse(absl::string_view stat, double ticks_per_s,
                                            double page_bytes) {
-  const absl::Status bad = absl::InvalidArgumentError("not a line of /proc/PID/stat");
+  absl::Status bad = absl::InvalidArgumentError("not a line of /proc/PID/stat");
   const size_t name_end = stat.rfind(") ");
   if (name_end == absl::string_view::npos) return bad;
   const std::vector<absl::string_view> fields =
