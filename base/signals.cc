@@ -31,4 +31,14 @@ int WaitForTermination() {
   return signal;
 }
 
+bool TerminationPending() {
+  sigset_t pending;
+  CHECK_EQ(sigpending(&pending), 0);
+  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+}
+
+void IgnoreTerminationSignals() {
+  for (const int number : {SIGTERM, SIGINT, SIGPIPE}) signal(number, SIG_IGN);
+}
+
 }  // namespace facet

@@ -14,6 +14,13 @@ void BlockTerminationSignals();
 // REQUIRES: BlockTerminationSignals was called before any other thread was started.
 int WaitForTermination();
 
+// Whether SIGTERM or SIGINT has arrived and nobody has waited for it yet: for long waits before
+// WaitForTermination. REQUIRES: as there.
+bool TerminationPending();
+
+// From now on the process ends in another way than by these signals. Instead of blocking them.
+void IgnoreTerminationSignals();
+
 }  // namespace facet
 
 #endif  // FACET_BASE_SIGNALS_H_

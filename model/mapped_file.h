@@ -21,6 +21,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   absl::string_view bytes() const { return {data_, size_}; }
+  // Gives back the memory of whole pages of `part`; they come in again on the next touch. Does
+  // nothing to what lies outside of this file.
+  void Release(absl::string_view part) const;
 
  private:
   MappedFile(const char* data, size_t size) : data_(data), size_(size) {}

@@ -60,6 +60,10 @@ absl::Status ModelFile::AddTensor(Tensor tensor) {
   return absl::OkStatus();
 }
 
+void ModelFile::Release(absl::string_view data) const {
+  for (const std::unique_ptr<MappedFile>& file : files_) file->Release(data);
+}
+
 absl::string_view ModelFile::Own(std::unique_ptr<MappedFile> file) {
   files_.push_back(std::move(file));
   return files_.back()->bytes();

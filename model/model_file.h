@@ -40,6 +40,9 @@ class ModelFile {
   // Null if absent.
   const Tensor* Find(absl::string_view name) const;
 
+  // Gives back memory that was touched to read `data` once, if that is mapped.
+  void Release(absl::string_view data) const;
+
   // For the readers that fill one.
   explicit ModelFile(std::string path) : path_(std::move(path)) {}
   Metadata& mutable_metadata() { return metadata_; }

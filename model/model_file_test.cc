@@ -312,5 +312,19 @@ TEST_F(ModelFileTest, MetadataAloneEqualTheWhole) {
   }
 }
 
+// Given mapped tensors whose memory is given back, expect the same bytes on the next touch; given
+// bytes that are no file's, expect them to stay.
+TEST(ReleaseTest, BytesComeInAgain) {
+  ASSERT_OK_AND_ASSIGN(const auto file, ModelFile::Open(absl::StrCat(kGolden, "model.gguf")));
+  for (const Tensor& tensor : file->tensors()) {
+    const std::string before(tensor.data);
+    file->Release(tensor.data);
+    ASSERT_TRUE(before == tensor.data) << tensor.name;
+  }
+  const std::string own(1 << 20, 'x');
+  file->Release(own);
+  EXPECT_TRUE(own == std::string(1 << 20, 'x'));
+}
+
 }  // namespace
 }  // namespace facet

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "model/adapter.h"
-#include "model/config.h"
+#include "worker/shard_plan.h"
 
 namespace facet {
 
@@ -21,10 +21,12 @@ struct AdapterWeight {
   float scale = 0;
 };
 
-// A LoRA adapter on a device. Immutable. Shared by the registry and the requests that use it, so
-// its memory is free when the last of them has let go of it.
+// A LoRA adapter on a device; in a tensor-parallel group, this rank's part of it. Immutable. Shared
+// by the registry and the requests that use it, so its memory is free when the last of them has let
+// go of it.
 struct Adapter {
   std::string name;
+  std::string path;
   std::string digest;  // 32 bytes, of its contents: part of page keys
   int rank_max = 0;
   int64_t bytes = 0;                                                // on the device
@@ -36,7 +38,7 @@ struct Adapter {
 // Any thread may call it. Errors as AdapterFile::Open.
 absl::StatusOr<std::unique_ptr<Adapter>> BlockingLoadAdapter(const std::string& name,
                                                              const std::string& path,
-                                                             const TextConfig& base,
+                                                             const ShardPlan& base,
                                                              int64_t bytes_max, Device& device);
 
 }  // namespace facet

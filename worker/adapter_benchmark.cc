@@ -32,7 +32,7 @@ TextConfig OnePeriod() {
 struct Setup {
   Setup() {
     device = MakeCpuDevice({2, "auto"}).value();
-    registry = std::make_unique<AdapterRegistry>(&config, device.get(),
+    registry = std::make_unique<AdapterRegistry>(&shard, device.get(),
                                                  AdapterLimits{kAdaptersMax, int64_t{1} << 30});
     const std::string path =
         testing::WriteRandomAdapter("benchmark", config, kRank, 1, /*whole=*/true);
@@ -43,6 +43,7 @@ struct Setup {
     }
   }
   const TextConfig config = OnePeriod();
+  const ShardPlan shard = WholePlan(config);
   std::unique_ptr<Device> device;
   std::unique_ptr<AdapterRegistry> registry;
   std::vector<std::shared_ptr<const Adapter>> adapters;  // shared with the registry

@@ -13,7 +13,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "kernels/device.h"
-#include "model/config.h"
 #include "worker/adapter.h"
 
 namespace facet {
@@ -39,7 +38,7 @@ class AdapterRegistry {
   };
   using Observer = std::function<void(const std::vector<Entry>& entries)>;
 
-  AdapterRegistry(const TextConfig* base, Device* device, const AdapterLimits& limits)
+  AdapterRegistry(const ShardPlan* base, Device* device, const AdapterLimits& limits)
       : base_(*base), device_(*device), limits_(limits) {}
 
   // Reads what lies at `path` and holds it as `name`. Nothing to do where it holds the same
@@ -65,7 +64,7 @@ class AdapterRegistry {
   std::vector<Entry> ListLocked() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   int64_t BytesLocked() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
-  const TextConfig& base_;
+  const ShardPlan& base_;
   Device& device_;
   const AdapterLimits limits_;
   absl::Mutex load_mutex_;  // one is read at a time, so that memory is counted before it is taken

@@ -33,7 +33,7 @@ class AdapterRegistryTest : public ::testing::Test {
  protected:
   AdapterRegistryTest() {
     const auto file = ModelFile::Open("tests/testdata/golden/model.gguf").value();
-    base_ = ReadTextConfig(file->metadata()).value();
+    base_ = WholePlan(ReadTextConfig(file->metadata()).value());
     device_ = MakeCpuDevice({1, "auto"}).value();
     Make({});
   }
@@ -55,7 +55,7 @@ class AdapterRegistryTest : public ::testing::Test {
     return folder;
   }
 
-  TextConfig base_;
+  ShardPlan base_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<AdapterRegistry> registry_;
 };
@@ -77,7 +77,7 @@ TEST_F(AdapterRegistryTest, HoldsWhatWasLoaded) {
   EXPECT_EQ(query.b.rows, 4);
   EXPECT_EQ(query.b.columns, 128);
   // B [128, 4] is turned over.
-  const auto file = AdapterFile::Open(kGguf, base_, 1 << 20).value();
+  const auto file = AdapterFile::Open(kGguf, base_.whole, 1 << 20).value();
   const auto* b_rows = reinterpret_cast<const float*>(file->parts()[0].b.data());
   const auto* turned = static_cast<const float*>(query.b.data);
   for (int rank = 0; rank < 4; ++rank) {

@@ -28,7 +28,10 @@ struct Batch {
   std::vector<const PageTables*> tables;  // [sequences]
   std::vector<const Adapter*> adapters;   // [sequences], null: none
   std::vector<int32_t> output_rows;       // the rows whose logits are wanted, ascending
-  std::vector<MediaToken> media;          // rows that are patches or frames, ascending
+  // [output rows], or empty: how many of each one's likeliest ids will be looked at; 0: all.
+  std::vector<int32_t> best_counts;
+  std::vector<MediaToken> media;  // rows that are patches or frames, ascending; without
+                                  // items on followers, who get them embedded
 
   int rows() const { return static_cast<int>(ids.size()); }
 

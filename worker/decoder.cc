@@ -7,13 +7,14 @@
 
 namespace facet {
 
-absl::StatusOr<Decoder> Decoder::Make(const TextConfig& config, int rows_max, Device* device) {
+absl::StatusOr<Decoder> Decoder::Make(const TextConfig& config, int rows_max, Device* device,
+                                      DeviceGroup* group) {
   int64_t query = 0, key = 0;
   for (const LayerConfig& layer : config.layers) {
     query = std::max<int64_t>(query, int64_t{config.query_heads} * layer.head_dim);
     key = std::max<int64_t>(key, int64_t{layer.kv_heads} * layer.head_dim);
   }
-  Decoder made(config, device);
+  Decoder made(config, device, group);
   const auto allocate = [&](DeviceArray<float>& array, int64_t columns) -> absl::Status {
     ASSIGN_OR_RETURN(array, DeviceArray<float>::Make(*device, rows_max * columns));
     return absl::OkStatus();
@@ -65,6 +66,7 @@ void Decoder::RunAttention(const LayerWeights& weights, const LayerConfig& layer
   device_->NormRopeStore(qkv, attention.rope(), attention.rows(), kv);
   device_->Attend(query_.data(), config_.query_heads, attention.rows(), kv, attended_.data());
   Project(attended_.data(), weights.output, AdapterMatrix::kOutput, change, rows, update_.data());
+  group_->AllReduceSum(update_.data(), int64_t{rows} * config_.hidden_size);
   device_->AddNormed(hidden(), update_.data(), weights.post_attention_norm, rows,
                      config_.hidden_size, config_.rms_epsilon, /*scale=*/1.0f);
 }
@@ -76,6 +78,7 @@ void Decoder::RunFeedForward(const LayerWeights& weights, int rows, const Change
   Project(normed_.data(), weights.up, AdapterMatrix::kUp, change, rows, up_.data());
   device_->GeGlu(gate_.data(), up_.data(), int64_t{rows} * config_.feed_forward_size, gate_.data());
   Project(gate_.data(), weights.down, AdapterMatrix::kDown, change, rows, update_.data());
+  group_->AllReduceSum(update_.data(), int64_t{rows} * config_.hidden_size);
   device_->AddNormed(hidden(), update_.data(), weights.post_feed_forward_norm, rows,
                      config_.hidden_size, config_.rms_epsilon, weights.scale);
 }

@@ -7,6 +7,7 @@
 #include "worker/adapter_rows.h"
 #include "worker/attention_rows.h"
 #include "worker/device_array.h"
+#include "worker/device_group.h"
 #include "worker/weights.h"
 
 namespace facet {
@@ -16,7 +17,9 @@ namespace facet {
 // and the drafter each have one. `device` must outlive it. Used by one thread, the engine's.
 class Decoder {
  public:
-  static absl::StatusOr<Decoder> Make(const TextConfig& config, int rows_max, Device* device);
+  // `config`: of this rank's part; `group` computes the whole, and must outlive it too.
+  static absl::StatusOr<Decoder> Make(const TextConfig& config, int rows_max, Device* device,
+                                      DeviceGroup* group);
 
   // The residual stream: device, [rows_max, hidden size].
   float* hidden() const { return hidden_.data(); }
@@ -33,7 +36,8 @@ class Decoder {
                 const AttentionRows& attention, const KvLayer& kv, int rows, const Change& change);
 
  private:
-  Decoder(const TextConfig& config, Device* device) : config_(config), device_(device) {}
+  Decoder(const TextConfig& config, Device* device, DeviceGroup* group)
+      : config_(config), device_(device), group_(group) {}
   void RunAttention(const LayerWeights& weights, const LayerConfig& layer,
                     const AttentionRows& attention, const KvLayer& kv, int rows,
                     const Change& change);
@@ -44,6 +48,7 @@ class Decoder {
 
   TextConfig config_;
   Device* device_;
+  DeviceGroup* group_;
   DeviceArray<float> hidden_, normed_, update_;  // [rows_max, H]
   DeviceArray<float> query_, attended_;          // [rows_max, widest query]
   DeviceArray<float> key_, value_;               // [rows_max, widest key]

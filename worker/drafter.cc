@@ -125,7 +125,7 @@ void AssistantDrafter::DraftOne(int rows) {
   }
   device_.RmsNorm(decoder_.hidden(), weights_.decoder.output_norm, rows, config.hidden_size,
                   config.rms_epsilon, normed_.data());
-  device_.MatMul(normed_.data(), weights_.decoder.embedding, rows, logits_.data());
+  device_.MatMul(normed_.data(), weights_.decoder.head, rows, logits_.data());
   device_.MatMul(normed_.data(), weights_.post_projection, rows, states_.data());
   device_.ArgMax(logits_.data(), rows, config.vocab_size, suppressed_.data(),
                  static_cast<int>(options_.suppressed_ids.size()), newest_.data());
@@ -163,14 +163,14 @@ std::vector<int32_t> AssistantDrafter::DraftBlocking(absl::Span<const Row> rows,
 
 absl::StatusOr<std::unique_ptr<Drafter>> Drafter::Make(const AssistantWeights* weights,
                                                        const Weights* target, KvCache* cache,
-                                                       Device* device,
+                                                       Device* device, DeviceGroup* group,
                                                        const DrafterOptions& options) {
   const Weights& decoder = weights->decoder;
   ASSIGN_OR_RETURN(AttentionRows full,
                    AttentionRows::Make(decoder, /*sliding=*/false, options.rows_max, device));
   ASSIGN_OR_RETURN(AttentionRows sliding,
                    AttentionRows::Make(decoder, /*sliding=*/true, options.rows_max, device));
-  ASSIGN_OR_RETURN(Decoder layers, Decoder::Make(decoder.config, options.rows_max, device));
+  ASSIGN_OR_RETURN(Decoder layers, Decoder::Make(decoder.config, options.rows_max, device, group));
   auto drafter =
       std::make_unique<AssistantDrafter>(weights, target, cache, device, options, std::move(full),
                                          std::move(sliding), std::move(layers));

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "worker/batch.h"
+#include "worker/device_group.h"
 #include "worker/kv_cache.h"
 #include "worker/weights.h"
 
@@ -40,10 +41,10 @@ class Drafter {
     std::vector<std::vector<float>> states;  // by draft, [rows, target's hidden size]
   };
 
-  // `target`, `cache` and `device` must outlive it, as must `weights`.
+  // `target`, `cache`, `device` and `group` must outlive it, as must `weights`.
   static absl::StatusOr<std::unique_ptr<Drafter>> Make(const AssistantWeights* weights,
                                                        const Weights* target, KvCache* cache,
-                                                       Device* device,
+                                                       Device* device, DeviceGroup* group,
                                                        const DrafterOptions& options);
   virtual ~Drafter() = default;
 

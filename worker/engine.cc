@@ -666,6 +666,7 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
   for (const StepPlan::Run& run : plan.runs) {
     Sequence& sequence = *order[run.sequence];
     outputs.push_back(AddToBatch(sequence, run.tokens, batch));
+    batch.best_counts.resize(batch.output_rows.size(), BestCount(sequence));
     if (outputs.back() > 0 && sequence.grammar != nullptr) {
       masks.push_back({sequence.grammar.get(), sequence.drafts, &sequence.masks});
     }
@@ -713,6 +714,12 @@ void Engine::Compute(const StepPlan& plan, const std::vector<Sequence*>& order) 
     const double rate = generated / absl::ToDoubleSeconds(took);
     tokens_per_s_ += kRateSmoothing * (rate - tokens_per_s_);
   }
+}
+
+int Engine::BestCount(const Sequence& sequence) const {
+  if (sequence.grammar != nullptr || sequence.scores_prompt()) return 0;
+  return LikeliestNeeded(sequence.request.sampling(),
+                         static_cast<int>(options_.suppressed_ids.size()), options_.vocab_size);
 }
 
 int Engine::AddToBatch(Sequence& sequence, int tokens, Batch& batch) {

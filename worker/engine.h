@@ -189,6 +189,8 @@ class Engine {
   // Appends a sequence's next `tokens`, drafts included; gives back how many of them are output
   // rows.
   int AddToBatch(Sequence& sequence, int tokens, Batch& batch);
+  // How many of the likeliest ids are looked at in this step's output rows; 0: all.
+  int BestCount(const Sequence& sequence) const;
   void TakePages(Sequence& sequence, int tokens);
   void FreePages(Sequence& sequence);
   void FreePagesBelowWindow(Sequence& sequence);

@@ -1,6 +1,8 @@
 // The decoder against the golden values: what transformers computed in float32 on tiny random
 // models (tests/testdata/golden). The bounds are those of the golden set: logits and log
 // probabilities within 5e-3, ids equal wherever the reference's lead is over 1e-2.
+#include <unistd.h>
+
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
@@ -13,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/status_matchers.h"
@@ -28,12 +31,14 @@
 #include "model/tokenizer.h"
 #include "worker/loaded_model.h"
 #include "worker/scorer.h"
+#include "worker/testing/thread_group.h"
 
 namespace facet {
 namespace {
 
 namespace json = boost::json;
 using ::facet::testing::StatusIs;
+using ::facet::testing::ThreadGroup;
 using ::testing::HasSubstr;
 
 constexpr float kLogprobBound = 5e-3f;
@@ -238,6 +243,74 @@ INSTANTIATE_TEST_SUITE_P(Sources, GoldenTextTest, ::testing::Values("model.gguf"
                          [](const auto& info) {
                            return info.param == "model" ? "Safetensors" : "Gguf";
                          });
+
+// A model and the size of the tensor-parallel group that computes it.
+struct GroupCase {
+  absl::string_view model;
+  int ranks;
+};
+
+class GoldenGroupTest : public ::testing::TestWithParam<GroupCase> {};
+
+// Given models split between ranks, in float32, bfloat16 and blocks, expect the reference's
+// probabilities: another order of the same sums.
+TEST_P(GoldenGroupTest, LogprobsAreTheReferences) {
+  LoadOptions options = OnTestDevice();
+  options.threads = 1;
+  options.kv.memory_bytes = 64 << 20;
+  const std::string name(GetParam().model);
+  ThreadGroup group(absl::StrCat(kFolder, name), options, GetParam().ranks);
+  const bool quantised = absl::StartsWith(name, "quant/");
+  const Arrays golden(quantised ? absl::StrCat("quant/", name.substr(6, 4), ".safetensors")
+                                : "text.safetensors");
+  const json::value set = ReadJson(quantised ? "quant.json" : "text.json");
+  int index = 0;
+  for (const json::value& entry : set.at(quantised ? "prompts" : "cases").as_array()) {
+    ExpectTopLogprobs(group.leader(), Ints(quantised ? entry : entry.at("ids")), golden,
+                      absl::StrCat("case", index++));
+  }
+  if (quantised) return;
+  int compared = 0;
+  ASSERT_NO_FATAL_FAILURE(ExpectGreedyIds(group.leader(), set.at("cases"), &compared));
+  EXPECT_GT(compared, 200);
+}
+
+// Given an adapter that every rank reads its part of, expect the reference's probabilities.
+TEST_P(GoldenGroupTest, AdaptersAreTheReferences) {
+  if (GetParam().model != "model.gguf") GTEST_SKIP() << "the adapter is another model's";
+  LoadOptions options = OnTestDevice();
+  options.threads = 1;
+  options.kv.memory_bytes = 64 << 20;
+  ThreadGroup group(absl::StrCat(kFolder, "model.gguf"), options, GetParam().ranks);
+  ASSERT_OK(group.leader().adapters->BlockingLoad("a", absl::StrCat(kFolder, "lora")));
+  const std::shared_ptr<const Adapter> adapter = group.leader().adapters->Find("a");
+  const Arrays golden("lora.safetensors");
+  int index = 0;
+  const json::value lora = ReadJson("lora.json");
+  for (const json::value& entry : lora.at("cases").as_array()) {
+    ExpectTopLogprobs(group.leader(), Ints(entry.at("ids")), golden, absl::StrCat("case", index++),
+                      adapter.get());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Groups, GoldenGroupTest,
+                         ::testing::Values(GroupCase{"model.gguf", 2}, GroupCase{"model", 2},
+                                           GroupCase{"quant/q8_0.gguf", 2},
+                                           GroupCase{"quant/q4_0.gguf", 2}),
+                         [](const auto& info) {
+                           return absl::StrCat("Case", info.index, "_", info.param.ranks);
+                         });
+
+// Given a size that divides no heads, expect the sizes that do.
+TEST(GroupSizeTest, RefusalsNameTheSizesThatDivide) {
+  LoadOptions options = OnTestDevice();
+  const int segment = MakeSharedSegment(3).value();
+  options.collective = MakeSharedMemoryCollective(segment, 0, 3, {}).value();
+  close(segment);
+  EXPECT_THAT(LoadModel(absl::StrCat(kFolder, "model.gguf"), options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("a tensor-parallel size of 3 does not divide")));
+}
 
 // How keys and values are stored, and how far log probabilities may then be from the reference's:
 // about twice what was measured (kernels/README.md). The models are random, with logits of +-20, so
@@ -666,9 +739,10 @@ TEST_P(GoldenDrafterTest, DraftsAreTheReferences) {
   // The reference suppresses nothing while it drafts.
   DrafterOptions drafter_options = model.drafter->options();
   drafter_options.suppressed_ids.clear();
-  ASSERT_OK_AND_ASSIGN(const auto drafter,
-                       Drafter::Make(model.assistant_weights.get(), model.weights.get(),
-                                     model.cache.get(), model.device.get(), drafter_options));
+  ASSERT_OK_AND_ASSIGN(
+      const auto drafter,
+      Drafter::Make(model.assistant_weights.get(), model.weights.get(), model.cache.get(),
+                    model.device.get(), model.group.get(), drafter_options));
   const Arrays golden("mtp.safetensors");
   const json::value mtp = ReadJson("mtp.json");
   const int64_t hidden = model.config().hidden_size;

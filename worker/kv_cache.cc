@@ -110,18 +110,52 @@ std::vector<KvCache::Piece> KvCache::PiecesOf(KvPool pool, int32_t page) const {
   return pieces;
 }
 
-void KvCache::CopyPageToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const {
+KvPlan KvCache::host_plan() const {
+  KvPlan plan = plan_;
+  plan.full_page_bytes *= ranks();
+  plan.sliding_page_bytes *= ranks();
+  return plan;
+}
+
+void KvCache::CopyOwnToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const {
   for (const Piece& piece : PiecesOf(pool, page)) {
     device_->CopyToHostBlocking(host, piece.device, piece.bytes);
     host += piece.bytes;
   }
 }
 
-void KvCache::CopyPageToDevice(KvPool pool, int32_t page, const uint8_t* host) {
+void KvCache::CopyOwnToDevice(KvPool pool, int32_t page, const uint8_t* host) {
   for (const Piece& piece : PiecesOf(pool, page)) {
     device_->CopyToDevice(piece.device, host, piece.bytes);
     host += piece.bytes;
   }
+}
+
+void KvCache::CopyPageToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const {
+  if (ranks() == 1) return CopyOwnToHostBlocking(pool, page, host);
+  before_copy_(pool, page, /*to_device=*/false);
+  std::vector<uint8_t> own(plan_.page_bytes(pool));
+  CopyOwnToHostBlocking(pool, page, own.data());
+  group_->AllGather(own, host);
+}
+
+void KvCache::CopyPageToDevice(KvPool pool, int32_t page, const uint8_t* host) {
+  if (ranks() == 1) return CopyOwnToDevice(pool, page, host);
+  before_copy_(pool, page, /*to_device=*/true);
+  group_->Send({host, static_cast<size_t>(page_bytes(pool))});
+  CopyOwnToDevice(pool, page, host);
+}
+
+void KvCache::FollowCopyBlocking(KvPool pool, int32_t page, bool to_device) {
+  CHECK(page >= 0 && page < pages_.page_count(pool)) << "page " << page;
+  const int64_t own_bytes = plan_.page_bytes(pool);
+  std::vector<uint8_t> all(page_bytes(pool)), own(own_bytes);
+  if (to_device) {
+    group_->Receive(absl::MakeSpan(all));
+    return CopyOwnToDevice(pool, page, &all[group_->rank() * own_bytes]);
+  }
+  CopyOwnToHostBlocking(pool, page, own.data());
+  group_->AllGather(own, all.data());
 }
 
 }  // namespace facet

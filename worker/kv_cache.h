@@ -2,6 +2,7 @@
 #define FACET_WORKER_KV_CACHE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "model/config.h"
+#include "worker/device_group.h"
 #include "worker/prefix_cache.h"
 
 namespace facet {
@@ -68,10 +70,23 @@ class KvCache {
   const KvLayer& layer(int index) const { return layers_[index]; }
 
   // The contents of one page over all layers of its pool, page_bytes(pool) of them, as `host` holds
-  // them between the two: the same form for all pages of one numerics class.
-  int64_t page_bytes(KvPool pool) const { return plan_.page_bytes(pool); }
+  // them between the two: the same form for all pages of one numerics class. In a tensor-parallel
+  // group these are the parts of all ranks, one after the other: the leader gathers them and hands
+  // them out, so that tiers and other workers know nothing of ranks.
+  int64_t page_bytes(KvPool pool) const { return plan_.page_bytes(pool) * ranks(); }
   void CopyPageToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const;
   void CopyPageToDevice(KvPool pool, int32_t page, const uint8_t* host);
+
+  // The plan, with pages as `host` holds them.
+  KvPlan host_plan() const;
+
+  // Joins a group, whose ranks all plan alike. `group` must outlive it.
+  void SetGroup(DeviceGroup* group) { group_ = group; }
+  // Called by the leader's copies, so that the followers take part in each.
+  using BeforeCopy = std::function<void(KvPool pool, int32_t page, bool to_device)>;
+  void SetBeforeCopy(BeforeCopy before_copy) { before_copy_ = std::move(before_copy); }
+  // A follower's part in one. REQUIRES: `page` is one of the pool's.
+  void FollowCopyBlocking(KvPool pool, int32_t page, bool to_device);
 
  private:
   KvCache(const KvPlan& plan, int window_tokens, Device* device)
@@ -83,6 +98,9 @@ class KvCache {
     int64_t bytes;
   };
   std::vector<Piece> PiecesOf(KvPool pool, int32_t page) const;
+  void CopyOwnToHostBlocking(KvPool pool, int32_t page, uint8_t* host) const;
+  void CopyOwnToDevice(KvPool pool, int32_t page, const uint8_t* host);
+  int ranks() const { return group_ == nullptr ? 1 : group_->size(); }
 
   KvPlan plan_;
   PrefixCache pages_;
@@ -90,6 +108,8 @@ class KvCache {
   std::vector<KvPool> layer_pools_;
   std::vector<KvLayer> layers_;
   std::vector<DeviceBuffer> buffers_;
+  DeviceGroup* group_ = nullptr;  // null: no other ranks
+  BeforeCopy before_copy_;
 };
 
 }  // namespace facet

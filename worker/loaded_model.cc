@@ -78,8 +78,9 @@ absl::Status LoadAssistant(const LoadOptions& options, LoadedModel& model) {
         absl::StrCat("--drafts_max=", options.drafts_max, " is not in [1, ", kDraftsMax, "]"));
   }
   ASSIGN_OR_RETURN(model.assistant_file, ModelFile::Open(options.assistant));
-  ASSIGN_OR_RETURN(AssistantWeights weights,
-                   LoadAssistantWeights(*model.assistant_file, model.config(), *model.device));
+  ASSIGN_OR_RETURN(
+      AssistantWeights weights,
+      LoadAssistantWeights(*model.assistant_file, model.weights->shard, *model.device));
   model.assistant_weights = std::make_unique<AssistantWeights>(std::move(weights));
   DrafterOptions drafter;
   drafter.rows_max = options.kv.running_requests_max;
@@ -89,22 +90,12 @@ absl::Status LoadAssistant(const LoadOptions& options, LoadedModel& model) {
     drafter.suppressed_ids.assign(suppressed.begin(), suppressed.end());
   }
   ASSIGN_OR_RETURN(model.drafter, Drafter::Make(model.assistant_weights.get(), model.weights.get(),
-                                                model.cache.get(), model.device.get(), drafter));
+                                                model.cache.get(), model.device.get(),
+                                                model.group.get(), drafter));
   return absl::OkStatus();
 }
 
-// The model digest says nothing of the weights' bytes; what each tensor begins with tells two
-// trainings of one form apart, and reads a few MB only.
 constexpr size_t kSampleBytes = 4096;
-
-std::string WeightSampleDigest(const ModelFile& file) {
-  std::string samples;
-  for (const Tensor& tensor : file.tensors()) {
-    const absl::string_view sample = tensor.data.substr(0, kSampleBytes);
-    samples.append(sample.data(), sample.size());
-  }
-  return Sha256({samples});
-}
 
 absl::Status AddTiers(const TierOptions& options, LoadedModel& model) {
   if (options.host_bytes < 0 || options.disk_bytes < 0) {
@@ -114,9 +105,10 @@ absl::Status AddTiers(const TierOptions& options, LoadedModel& model) {
     return absl::InvalidArgumentError(
         "disk_tier_dir needs host memory, where its pages arrive: raise host_tier_bytes");
   }
-  if (options.host_bytes == 0) return absl::OkStatus();
+  // Followers hold no pages but the device's: the leader says which go where.
+  if (options.host_bytes == 0 || model.group->rank() != 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(model.host_tier,
-                   HostTier::Make(model.cache->plan(), model.config().sliding_window_tokens,
+                   HostTier::Make(model.cache->host_plan(), model.config().sliding_window_tokens,
                                   options.host_bytes));
   if (options.disk_folder.empty()) return absl::OkStatus();
   DiskTierOptions disk;
@@ -130,6 +122,15 @@ absl::Status AddTiers(const TierOptions& options, LoadedModel& model) {
 }
 
 }  // namespace
+
+std::string WeightSampleDigest(const ModelFile& file) {
+  std::string samples;
+  for (const Tensor& tensor : file.tensors()) {
+    const absl::string_view sample = tensor.data.substr(0, kSampleBytes);
+    samples.append(sample.data(), sample.size());
+  }
+  return Sha256({samples});
+}
 
 void LoadedModel::ObservePages(const std::function<void(const PageEvent&)>& observer) {
   const auto tell = [observer](PageTier tier) {
@@ -147,8 +148,10 @@ void LoadedModel::ObservePages(const std::function<void(const PageEvent&)>& obse
 
 std::string LoadedModel::numerics_class() const {
   const KvLayout& layout = cache->plan().layout;
-  return absl::StrCat(device->numerics_class(), ", kv ", NameOf(layout.format), " ",
-                      NameOf(layout.form));
+  std::string name = absl::StrCat(device->numerics_class(), ", kv ", NameOf(layout.format), " ",
+                                  NameOf(layout.form));
+  if (group->size() > 1) absl::StrAppend(&name, ", tp ", group->size());
+  return name;
 }
 
 PageFormat LoadedModel::page_format() const {
@@ -172,12 +175,15 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
     ASSIGN_OR_RETURN(model.vocabulary, Vocabulary::FromMetadata(model.file->metadata()));
   }
   ASSIGN_OR_RETURN(model.device, MakeDevice(options));
-  ASSIGN_OR_RETURN(Weights weights, LoadWeights(*model.file, *model.device));
+  model.collective = options.collective != nullptr ? options.collective : MakeLoneCollective();
+  model.group = std::make_unique<DeviceGroup>(model.collective.get(), model.device.get());
+  ASSIGN_OR_RETURN(Weights weights, LoadWeights(*model.file, *model.device, model.group->rank(),
+                                                model.group->size()));
   model.weights = std::make_unique<Weights>(std::move(weights));
   if (options.adapters.adapters_max < 0 || options.adapters.bytes_max < 0) {
     return absl::InvalidArgumentError("--adapters_max and --adapter_bytes_max must be at least 0");
   }
-  model.adapters = std::make_unique<AdapterRegistry>(&model.weights->config, model.device.get(),
+  model.adapters = std::make_unique<AdapterRegistry>(&model.weights->shard, model.device.get(),
                                                      options.adapters);
   RETURN_IF_ERROR(LoadEmbedder(options.mmproj, model));
   const ModelRunnerOptions runner = RunnerOptions(options, model);
@@ -186,15 +192,17 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& path, const LoadOptions
   ASSIGN_OR_RETURN(kv.layout.format, KvFormatFromName(options.kv_format));
   ASSIGN_OR_RETURN(kv.layout.form, KvFormFromName(options.kv_form));
   kv.layout.full_rope_pairs = FullRopePairs(*model.weights);
-  ASSIGN_OR_RETURN(const KvPlan plan, PlanKv(model.config(), kv));
+  ASSIGN_OR_RETURN(const KvPlan plan, PlanKv(model.weights->config, kv));
   std::vector<const float*> key_norms;
   for (const LayerWeights& layer : model.weights->layers) key_norms.push_back(layer.key_norm);
-  ASSIGN_OR_RETURN(KvCache cache, KvCache::Make(model.config(), plan, *model.device, key_norms));
+  ASSIGN_OR_RETURN(KvCache cache,
+                   KvCache::Make(model.weights->config, plan, *model.device, key_norms));
   model.cache = std::make_unique<KvCache>(std::move(cache));
+  model.cache->SetGroup(model.group.get());
   RETURN_IF_ERROR(AddTiers(options.tiers, model));
   ASSIGN_OR_RETURN(model.runner,
                    ModelRunner::Make(model.weights.get(), model.cache.get(), model.device.get(),
-                                     model.embedder.get(), runner));
+                                     model.group.get(), model.embedder.get(), runner));
   if (!options.assistant.empty()) RETURN_IF_ERROR(LoadAssistant(options, model));
   return model;
 }

@@ -7,11 +7,13 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "kernels/collective.h"
 #include "kernels/device.h"
 #include "model/model_file.h"
 #include "model/vocabulary.h"
 #include "proto/page_event.h"
 #include "worker/adapter_registry.h"
+#include "worker/device_group.h"
 #include "worker/disk_tier.h"
 #include "worker/drafter.h"
 #include "worker/host_tier.h"
@@ -42,6 +44,9 @@ struct LoadOptions {
   std::string mmproj;     // file of the embedders of images and sounds; empty: the model's own
   std::string assistant;  // file or folder of the model's drafter; empty: none
   int drafts_max = 3;     // tokens that it may draft for one request in a step
+  // The tensor-parallel group that the model is split in; null: it is whole. Shared with whoever
+  // made it.
+  std::shared_ptr<Collective> collective;
 };
 
 // A model ready to run on one device: everything an engine or a scorer stands on, in the order in
@@ -50,7 +55,9 @@ struct LoadedModel {
   std::unique_ptr<ModelFile> file;
   std::shared_ptr<const Vocabulary> vocabulary;  // shared with the engine's callers; null if the
                                                  // file has no tokenizer
+  std::shared_ptr<Collective> collective;        // of the group, or of this process alone
   std::unique_ptr<Device> device;
+  std::unique_ptr<DeviceGroup> group;
   std::unique_ptr<Weights> weights;
   std::unique_ptr<AdapterRegistry> adapters;
   std::unique_ptr<KvCache> cache;
@@ -67,9 +74,10 @@ struct LoadedModel {
   int running_requests_max = 0;  // that it has room for in one step
   int step_tokens_max = 0;       // rows of one step, unless an image needs more
 
-  const TextConfig& config() const { return weights->config; }
-  // "cpu f32 2, kv bf16 narrow": workers of equal names give equal results bit for bit, and may
-  // read each other's pages.
+  // Of the whole model.
+  const TextConfig& config() const { return weights->shard.whole; }
+  // "cpu f32 2, kv bf16 narrow", and in a group of two "..., tp 2": workers of equal names give
+  // equal results bit for bit, and may read each other's pages.
   std::string numerics_class() const;
   // Of pages on disk and of those that other workers may pull. Reads samples of the weights.
   PageFormat page_format() const;
@@ -78,6 +86,10 @@ struct LoadedModel {
   // once, before the engine starts.
   void ObservePages(const std::function<void(const PageEvent&)>& observer);
 };
+
+// SHA-256 over what each tensor begins with, 32 bytes: tells two trainings of one form apart, of
+// which the model digest says nothing, and reads a few MB only.
+std::string WeightSampleDigest(const ModelFile& file);
 
 // Maps the file and plans and takes the KV memory; weights come in as they are touched. Errors name
 // the file, tensor, key or flag.

@@ -29,6 +29,9 @@
 #include "worker/engine.h"
 #include "worker/engine_metrics.h"
 #include "worker/engine_options.h"
+#include "worker/group_follower.h"
+#include "worker/group_join.h"
+#include "worker/group_leader.h"
 #include "worker/loaded_model.h"
 #include "worker/model_flags.h"
 #include "worker/page_puller.h"
@@ -57,6 +60,13 @@ ABSL_FLAG(
     std::string, adapter_dir, "",
     "Folder of LoRA adapters to load at start, each under the name of its folder or GGUF file; "
     "empty: none.");
+ABSL_FLAG(int, tp_size, 1,
+          "Processes that compute one model together, each a part of every layer (tensor "
+          "parallelism); all are started with the same flags but --tp_rank.");
+ABSL_FLAG(int, tp_rank, 0, "Which of them this is; 0 leads and is what routers reach.");
+ABSL_FLAG(std::string, tp_leader, "",
+          "Where rank 0 listens for the others, host:port; on one host also unix-abstract:NAME.");
+ABSL_FLAG(int, tp_timeout_s, 120, "How long to wait until all of them are there.");
 ABSL_FLAG(bool, dry_run, false, "Print the memory plan and exit; nothing is served.");
 ABSL_FLAG(int, drain_timeout_s, 30, "How long SIGTERM waits for running requests.");
 
@@ -70,13 +80,28 @@ constexpr char kUsage[] =
     "  facet-worker --model=facet-nano.gguf --host=0.0.0.0 --advertise=10.0.0.5:9381 \\\n"
     "    --router=dns:///routers.facet.svc.cluster.local:9380\n"
     "  facet-worker --model=facet-nano.gguf --adapter_dir=adapters\n"
+    "  facet-worker --model=facet-nano.gguf --tp_size=2 --tp_rank=0 --tp_leader=10.0.0.5:9371\n"
+    "  facet-worker --model=facet-nano.gguf --tp_size=2 --tp_rank=1 --tp_leader=10.0.0.5:9371\n"
     "  facet-worker --model=gemma-4-12b-it-Q4_K_M.gguf --threads=8 --kv_cache_mib=4096";
 
 // Lets a router's keepalive pings through, which notice a vanished host within seconds.
 constexpr int kKeepaliveMinIntervalMs = 1000;
 
+GroupOptions GroupOptionsFromFlags() {
+  GroupOptions options;
+  options.size = absl::GetFlag(FLAGS_tp_size);
+  options.rank = absl::GetFlag(FLAGS_tp_rank);
+  options.leader = absl::GetFlag(FLAGS_tp_leader);
+  options.timeout = absl::Seconds(absl::GetFlag(FLAGS_tp_timeout_s));
+  options.cancelled = TerminationPending;
+  return options;
+}
+
+// With --tp_size, waits for the rest of the group first.
 absl::StatusOr<LoadedModel> Load() {
   ASSIGN_OR_RETURN(const std::string path, ModelPath());
+  const GroupOptions group = GroupOptionsFromFlags();
+  RETURN_IF_ERROR(ValidateGroup(group));
   LoadOptions options = LoadOptionsFromFlags();
   options.kv.running_requests_max = absl::GetFlag(FLAGS_running_requests_max);
   options.kv.step_tokens_max = absl::GetFlag(FLAGS_step_tokens_max);
@@ -88,12 +113,39 @@ absl::StatusOr<LoadedModel> Load() {
         "--running_requests_max, --waiting_requests_max, --step_tokens_max and --kv_cache_mib "
         "must be at least 1");
   }
+  if (group.size > 1) {
+    if (absl::GetFlag(FLAGS_dry_run)) {
+      return absl::InvalidArgumentError("--dry_run plans a whole model: leave --tp_size out");
+    }
+    ASSIGN_OR_RETURN(const auto facts, GroupFacts(path, options, group.size));
+    CollectiveOptions collective;
+    collective.on_failure = EndWithGroup;
+    ASSIGN_OR_RETURN(options.collective, BlockingJoinGroup(group, facts, collective));
+  }
   absl::StatusOr<LoadedModel> model = LoadModel(path, options);
   if (model.ok() && model->vocabulary == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, " has no tokenizer, so no text can be served"));
   }
   return model;
+}
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "facet-worker: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+// A rank other than 0: it has no port, and ends when its leader does; signals end it before it has
+// joined alone. It is ready at once, since it waits for the leader anyway.
+int Follow() {
+  std::printf("{\"tp_rank\":%d}\n", absl::GetFlag(FLAGS_tp_rank));
+  std::fflush(stdout);
+  absl::StatusOr<LoadedModel> model = Load();
+  if (!model.ok()) return Fail(model.status());
+  IgnoreTerminationSignals();
+  LogInfo("following", {{"tp_rank", absl::GetFlag(FLAGS_tp_rank)}});
+  const absl::Status status = BlockingFollow(*model);
+  return status.ok() ? 0 : Fail(status);
 }
 
 EngineOptions MakeEngineOptions(const LoadedModel& model, WatchBoard* board) {
@@ -150,11 +202,6 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> StartMetricsServer(const MetricRe
       absl::StrCat(server.status().message(), "; choose another with --metrics_port"));
 }
 
-int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "facet-worker: %s\n", std::string(status.message()).c_str());
-  return 1;
-}
-
 // What the memory is for, before any of it is touched.
 void PrintPlan(const LoadedModel& model) {
   const KvPlan& plan = model.cache->plan();
@@ -193,6 +240,7 @@ void PrintPlan(const LoadedModel& model) {
 }
 
 int Main() {
+  if (absl::GetFlag(FLAGS_tp_rank) > 0) return Follow();
   absl::StatusOr<RegistrarOptions> registrar_options = ReadRegistrarOptions();
   if (!registrar_options.ok()) return Fail(registrar_options.status());
   absl::StatusOr<LoadedModel> model = Load();
@@ -201,6 +249,7 @@ int Main() {
     PrintPlan(*model);
     return 0;
   }
+  LeadGroup(*model);
   if (!IsKnownChatTemplate(model->vocabulary->chat_template())) {
     LogWarning("the file's chat template is not one we know; Gemma 4's July 2026 rules are used",
                {{"model", model->file->path()}});
@@ -290,8 +339,8 @@ int Main() {
 }  // namespace facet
 
 int main(int argc, char** argv) {
-  facet::BlockTerminationSignals();
   facet::ParseFlags(argc, argv, facet::kUsage);
+  if (absl::GetFlag(FLAGS_tp_rank) == 0) facet::BlockTerminationSignals();
   facet::SkipLockOrderChecksInRelease();
   facet::StartLog("worker");
   facet::LogEffectiveFlags();

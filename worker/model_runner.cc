@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -12,19 +13,21 @@
 #include "worker/attention_rows.h"
 #include "worker/decoder.h"
 #include "worker/device_array.h"
+#include "worker/split_head.h"
 
 namespace facet {
 namespace {
 
 class TextModelRunner final : public ModelRunner {
  public:
-  TextModelRunner(const Weights* weights, KvCache* cache, Device* device, MediaEmbedder* embedder,
-                  const ModelRunnerOptions& options, AttentionRows full, AttentionRows sliding,
-                  AdapterRows adapters, Decoder decoder)
+  TextModelRunner(const Weights* weights, KvCache* cache, Device* device, DeviceGroup* group,
+                  MediaEmbedder* embedder, const ModelRunnerOptions& options, AttentionRows full,
+                  AttentionRows sliding, AdapterRows adapters, Decoder decoder)
       : weights_(*weights),
         config_(weights->config),
         cache_(*cache),
         device_(*device),
+        group_(*group),
         embedder_(embedder),
         options_(options),
         full_(std::move(full)),
@@ -41,22 +44,25 @@ class TextModelRunner final : public ModelRunner {
   void CheckBatch(const Batch& batch) const;
   void PrepareAttention(const Batch& batch);
   std::vector<int32_t> EmbeddedIds(const Batch& batch) const;
+  void EmbedMedia(const Batch& batch);
   absl::Span<const float> RunHeadBlocking(const Batch& batch);
 
   const Weights& weights_;
   const TextConfig& config_;
   KvCache& cache_;
   Device& device_;
+  DeviceGroup& group_;
   MediaEmbedder* const embedder_;  // or null
   const ModelRunnerOptions options_;
 
   AttentionRows full_, sliding_;
   AdapterRows adapters_;
   Decoder decoder_;
-  DeviceArray<int32_t> ids_;         // [rows_max]
-  DeviceArray<int32_t> output_ids_;  // [output_rows_max], the rows whose logits are wanted
-  DeviceArray<float> outputs_;       // [output_rows_max, H]
-  DeviceArray<float> logits_;        // [output_rows_max, vocabulary]
+  DeviceArray<int32_t> ids_;               // [rows_max]
+  DeviceArray<int32_t> output_ids_;        // [output_rows_max], the rows whose logits are wanted
+  DeviceArray<float> outputs_;             // [output_rows_max, H]
+  DeviceArray<float> logits_;              // [output_rows_max, this rank's part of the vocabulary]
+  std::unique_ptr<SplitHead> split_head_;  // null in a group of one
 };
 
 absl::Status TextModelRunner::Allocate() {
@@ -64,7 +70,11 @@ absl::Status TextModelRunner::Allocate() {
   ASSIGN_OR_RETURN(ids_, DeviceArray<int32_t>::Make(device_, options_.rows_max));
   ASSIGN_OR_RETURN(output_ids_, DeviceArray<int32_t>::Make(device_, outputs));
   ASSIGN_OR_RETURN(outputs_, DeviceArray<float>::Make(device_, outputs * config_.hidden_size));
-  ASSIGN_OR_RETURN(logits_, DeviceArray<float>::Make(device_, outputs * config_.vocab_size));
+  ASSIGN_OR_RETURN(logits_, DeviceArray<float>::Make(device_, outputs * weights_.head.rows));
+  if (group_.size() > 1) {
+    split_head_ =
+        std::make_unique<SplitHead>(&group_, config_.vocab_size, options_.output_rows_max);
+  }
   return absl::OkStatus();
 }
 
@@ -72,7 +82,8 @@ void TextModelRunner::CheckBatch(const Batch& batch) const {
   CHECK(batch.rows() >= 1 && batch.rows() <= options_.rows_max) << batch.rows() << " rows";
   CHECK_LE(static_cast<int>(batch.output_rows.size()), options_.output_rows_max);
   for (const int32_t id : batch.ids) CHECK(id >= 0 && id < config_.vocab_size) << "id " << id;
-  CHECK(batch.media.empty() || embedder_ != nullptr);
+  CHECK(batch.media.empty() || embedder_ != nullptr || group_.rank() != 0);
+  CHECK(batch.best_counts.empty() || batch.best_counts.size() == batch.output_rows.size());
   for (const int32_t row : batch.output_rows) CHECK(row >= 0 && row < batch.rows());
 }
 
@@ -103,13 +114,23 @@ absl::Span<const float> TextModelRunner::RunBlocking(const Batch& batch) {
   const int rows = batch.rows();
   const float embedding_scale = std::sqrt(static_cast<float>(config_.hidden_size));
   device_.EmbedTokens(weights_.embedding, ids_.data(), rows, embedding_scale, decoder_.hidden());
-  if (!batch.media.empty()) embedder_->Embed(batch.media, decoder_.hidden());
+  EmbedMedia(batch);
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerConfig& layer = config_.layers[i];
     decoder_.RunLayer(weights_.layers[i], layer, layer.sliding ? sliding_ : full_,
                       cache_.layer(static_cast<int>(i)), rows, {&adapters_, static_cast<int>(i)});
   }
   return RunHeadBlocking(batch);
+}
+
+// By rank 0 alone, since the results are smaller than what they are made from.
+void TextModelRunner::EmbedMedia(const Batch& batch) {
+  if (batch.media.empty()) return;
+  if (group_.rank() == 0) embedder_->Embed(batch.media, decoder_.hidden());
+  const int64_t hidden = config_.hidden_size;
+  for (const MediaToken& token : batch.media) {
+    group_.Broadcast(decoder_.hidden() + token.row * hidden, hidden);
+  }
 }
 
 absl::Span<const float> TextModelRunner::RunHeadBlocking(const Batch& batch) {
@@ -120,18 +141,22 @@ absl::Span<const float> TextModelRunner::RunHeadBlocking(const Batch& batch) {
                      outputs_.data(), config_.hidden_size);
   device_.RmsNorm(outputs_.data(), weights_.output_norm, outputs, config_.hidden_size,
                   config_.rms_epsilon, outputs_.data());
-  device_.MatMul(outputs_.data(), weights_.embedding, outputs, logits_.data());
-  const int64_t elements = int64_t{outputs} * config_.vocab_size;
+  device_.MatMul(outputs_.data(), weights_.head, outputs, logits_.data());
+  const int64_t elements = outputs * weights_.head.rows;
   if (config_.logit_softcap > 0) {
     device_.SoftCap(logits_.data(), elements, config_.logit_softcap);
   }
-  return {device_.ReadBlocking(logits_.data(), elements), static_cast<size_t>(elements)};
+  const float* const logits = device_.ReadBlocking(logits_.data(), elements);
+  if (split_head_ == nullptr) return {logits, static_cast<size_t>(elements)};
+  if (!batch.best_counts.empty()) return split_head_->Join(logits, batch.best_counts);
+  return split_head_->Join(logits, std::vector<int32_t>(outputs, 0));
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Make(const Weights* weights,
                                                                KvCache* cache, Device* device,
+                                                               DeviceGroup* group,
                                                                MediaEmbedder* embedder,
                                                                const ModelRunnerOptions& options) {
   ASSIGN_OR_RETURN(AttentionRows full,
@@ -140,8 +165,9 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Make(const Weights* we
                    AttentionRows::Make(*weights, /*sliding=*/true, options.rows_max, device));
   ASSIGN_OR_RETURN(AdapterRows adapters,
                    AdapterRows::Make(weights->config, options.rows_max, device));
-  ASSIGN_OR_RETURN(Decoder decoder, Decoder::Make(weights->config, options.rows_max, device));
-  auto runner = std::make_unique<TextModelRunner>(weights, cache, device, embedder, options,
+  ASSIGN_OR_RETURN(Decoder decoder,
+                   Decoder::Make(weights->config, options.rows_max, device, group));
+  auto runner = std::make_unique<TextModelRunner>(weights, cache, device, group, embedder, options,
                                                   std::move(full), std::move(sliding),
                                                   std::move(adapters), std::move(decoder));
   RETURN_IF_ERROR(runner->Allocate());

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "worker/batch.h"
+#include "worker/device_group.h"
 #include "worker/kv_cache.h"
 #include "worker/media_embedder.h"
 #include "worker/weights.h"
@@ -25,19 +26,22 @@ struct ModelRunnerOptions {
 };
 
 // Runs the model over one batch at a time: embeddings, decoder layers, head. Owns the activations;
-// what it is made from must outlive it. Used by one thread, the engine's.
+// what it is made from must outlive it. Used by one thread, the engine's. In a tensor-parallel
+// group all ranks run the same batch at once, each its part of it.
 class ModelRunner {
  public:
-  // Without an `embedder` batches hold no media.
+  // Without an `embedder` batches hold no media, but on followers.
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Make(const Weights* weights, KvCache* cache,
-                                                           Device* device, MediaEmbedder* embedder,
+                                                           Device* device, DeviceGroup* group,
+                                                           MediaEmbedder* embedder,
                                                            const ModelRunnerOptions& options);
   virtual ~ModelRunner() = default;
 
   // Computes the batch, writes its keys and values, and gives back the logits of its output rows:
-  // host, [output rows, vocabulary], after the soft-cap, nothing suppressed. Valid until the next
-  // call. REQUIRES: 1 to rows_max rows, at most output_rows_max outputs, ids in the vocabulary,
-  // pages for all positions.
+  // host, [output rows, vocabulary], after the soft-cap, nothing suppressed; in a group, nothing
+  // but on rank 0, and of the rows that batch.best_counts says, these and -infinity. Valid until
+  // the next call. REQUIRES: 1 to rows_max rows, at most output_rows_max outputs, ids in the
+  // vocabulary, pages for all positions.
   virtual absl::Span<const float> RunBlocking(const Batch& batch) = 0;
 
   // What the logits were made from: the states of the last call's output rows after the final norm.

@@ -181,6 +181,17 @@ absl::StatusOr<int32_t> Sample(absl::Span<const float> logits, const v1::Samplin
               PhiloxUniform(sampling.seed(), sampling.sample_index(), context.tokens.size()));
 }
 
+int LikeliestNeeded(const v1::Sampling& sampling, int suppressed_count, int vocab_size) {
+  const bool moved = sampling.logit_bias_size() > 0 || sampling.presence_penalty() != 0 ||
+                     sampling.frequency_penalty() != 0 ||
+                     (sampling.repetition_penalty() != 0 && sampling.repetition_penalty() != 1);
+  const bool unbounded = sampling.temperature() != 0 && sampling.top_k() == 0;
+  if (moved || unbounded || sampling.want_logprobs()) return 0;
+  const int64_t chosen_from = sampling.temperature() == 0 ? 1 : sampling.top_k();
+  const int64_t needed = chosen_from + suppressed_count;
+  return needed < vocab_size ? static_cast<int>(needed) : 0;
+}
+
 Logprobs::Logprobs(absl::Span<const float> logits)
     : logits_(logits),
       row_(logits),

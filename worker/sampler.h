@@ -45,6 +45,12 @@ absl::StatusOr<int32_t> Sample(absl::Span<const float> logits, const v1::Samplin
                                const SamplerContext& context, absl::Span<const int> suppressed,
                                absl::Span<const uint32_t> mask = {});
 
+// How many of a row's likeliest ids suffice for Sample, if it comes without a mask and suppresses
+// `suppressed_count` ids: given the same row with -infinity for all others, it chooses the same id.
+// 0: it may look at all, as where penalties or bias move logits or the sum over the vocabulary
+// counts; so does whoever wants log probabilities.
+int LikeliestNeeded(const v1::Sampling& sampling, int suppressed_count, int vocab_size);
+
 // The log probabilities of one row, natural, of the model's own distribution: without temperature,
 // penalties, suppression or mask. The row is read when this is made; `logits` must outlive it.
 // Without a finite maximum they are not numbers. No lock: one thread.

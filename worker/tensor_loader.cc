@@ -1,6 +1,8 @@
 #include "worker/tensor_loader.h"
 
 #include <cmath>
+#include <cstring>
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -15,6 +17,33 @@ absl::StatusOr<Weight> TensorLoader::Matrix(const std::string& name, int64_t row
                                             int64_t columns) {
   ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {columns, rows}));
   return Load(*tensor, rows, columns);
+}
+
+absl::StatusOr<Weight> TensorLoader::MatrixRows(const std::string& name, int64_t rows,
+                                                int64_t columns, const Slice& part) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {columns, rows}));
+  RETURN_IF_ERROR(CheckBlocks(*tensor, columns));
+  return device_.LoadWeight(tensor->type, part.size(), columns,
+                            tensor->data.data() + part.begin * RowBytes(tensor->type, columns));
+}
+
+absl::StatusOr<Weight> TensorLoader::MatrixColumns(const std::string& name, int64_t rows,
+                                                   int64_t columns, const Slice& part) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {columns, rows}));
+  if (part.size() == columns) return Load(*tensor, rows, columns);
+  RETURN_IF_ERROR(CheckBlocks(*tensor, columns));
+  const int64_t row_bytes = RowBytes(tensor->type, columns);
+  const int64_t first_byte = RowBytes(tensor->type, part.begin);
+  const int64_t part_bytes = RowBytes(tensor->type, part.size());
+  auto copy = std::make_unique<char[]>(rows * part_bytes);
+  for (int64_t row = 0; row < rows; ++row) {
+    std::memcpy(&copy[row * part_bytes], tensor->data.data() + row * row_bytes + first_byte,
+                part_bytes);
+  }
+  // What was read to copy it would else count as this process's memory.
+  file_.Release(tensor->data);
+  buffers_.push_back(DeviceBuffer(copy.release(), [](void* c) { delete[] static_cast<char*>(c); }));
+  return device_.LoadWeight(tensor->type, rows, part.size(), buffers_.back().get());
 }
 
 absl::StatusOr<Weight> TensorLoader::StackedMatrix(const std::string& name, int64_t stack,
@@ -69,11 +98,14 @@ absl::StatusOr<const Tensor*> TensorLoader::Find(const std::string& name,
 }
 
 absl::StatusOr<Weight> TensorLoader::Load(const Tensor& tensor, int64_t rows, int64_t columns) {
-  if (columns % InfoOf(tensor.type).block_elements != 0) {
-    return Refuse(tensor,
-                  absl::StrCat("has rows that are no whole blocks of ", InfoOf(tensor.type).name));
-  }
+  RETURN_IF_ERROR(CheckBlocks(tensor, columns));
   return device_.LoadWeight(tensor.type, rows, columns, tensor.data.data());
+}
+
+absl::Status TensorLoader::CheckBlocks(const Tensor& tensor, int64_t columns) const {
+  if (columns % InfoOf(tensor.type).block_elements == 0) return absl::OkStatus();
+  return Refuse(tensor,
+                absl::StrCat("has rows that are no whole blocks of ", InfoOf(tensor.type).name));
 }
 
 absl::Status TensorLoader::Refuse(const Tensor& tensor, const std::string& what) const {

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "model/model_file.h"
+#include "worker/shard_plan.h"
 
 namespace facet {
 
@@ -15,11 +16,19 @@ namespace facet {
 // INVALID_ARGUMENT name the file and the tensor.
 class TensorLoader {
  public:
-  // `buffers` takes the device memory that vectors need; matrices may stay in the file's mapping.
+  // `buffers` takes the memory that vectors and parts of rows need; matrices may stay in the file's
+  // mapping.
   TensorLoader(const ModelFile& file, Device& device, std::vector<DeviceBuffer>& buffers)
       : file_(file), device_(device), buffers_(buffers) {}
 
   absl::StatusOr<Weight> Matrix(const std::string& name, int64_t rows, int64_t columns);
+  // Some rows of one that has `rows` in all.
+  absl::StatusOr<Weight> MatrixRows(const std::string& name, int64_t rows, int64_t columns,
+                                    const Slice& part);
+  // Some columns of one that has `columns` in all: a copy, unless they are all. REQUIRES: `part`
+  // begins and ends between blocks.
+  absl::StatusOr<Weight> MatrixColumns(const std::string& name, int64_t rows, int64_t columns,
+                                       const Slice& part);
   // A tensor [stack, any, columns], as a matrix of all its rows.
   absl::StatusOr<Weight> StackedMatrix(const std::string& name, int64_t stack, int64_t columns);
 
@@ -32,6 +41,7 @@ class TensorLoader {
   absl::StatusOr<const Tensor*> Find(const std::string& name) const;
   absl::StatusOr<const Tensor*> Find(const std::string& name, std::vector<int64_t> shape) const;
   absl::StatusOr<Weight> Load(const Tensor& tensor, int64_t rows, int64_t columns);
+  absl::Status CheckBlocks(const Tensor& tensor, int64_t columns) const;
   absl::Status Refuse(const Tensor& tensor, const std::string& what) const;
 
   const ModelFile& file_;

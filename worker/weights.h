@@ -7,10 +7,12 @@
 #include "kernels/device.h"
 #include "model/config.h"
 #include "model/model_file.h"
+#include "worker/shard_plan.h"
 
 namespace facet {
 
-// One decoder layer's weights on the device. H is the hidden size, D the layer's head dimension.
+// One decoder layer's weights on the device. H is the hidden size, D the layer's head dimension;
+// heads and feed forward are those of this rank (shard_plan.h).
 struct LayerWeights {
   const float* attention_norm;          // device, [H]
   const float* post_attention_norm;     // device, [H]
@@ -30,8 +32,10 @@ struct LayerWeights {
 // A text decoder's weights on a device. Owns the small vectors; matrices may lie in the ModelFile's
 // mapping, so `file` and `device` must outlive this. Immutable.
 struct Weights {
-  TextConfig config;
-  Weight embedding;                  // [vocabulary, H]; also the head
+  ShardPlan shard;
+  TextConfig config;                 // shard.local
+  Weight embedding;                  // [vocabulary, H]
+  Weight head;                       // its rows that are this rank's; a drafter's: all of them
   const float* output_norm;          // device, [H]
   std::vector<float> rope_divisors;  // host, [D of full layers / 2]: the angle is divided by it
   std::vector<LayerWeights> layers;
@@ -42,9 +46,10 @@ struct Weights {
 // turn, and past the last that does, none need be looked at.
 int FullRopePairs(const Weights& weights);
 
-// NOT_FOUND or INVALID_ARGUMENT names the tensor that is missing or of another shape than the
-// metadata says.
-absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device);
+// This rank's part of a model; only that is read. NOT_FOUND or INVALID_ARGUMENT names the tensor
+// that is missing or of another shape than the metadata says, or why the model cannot be split so.
+absl::StatusOr<Weights> LoadWeights(const ModelFile& file, Device& device, int rank = 0,
+                                    int size = 1);
 
 // A drafter's weights: layers that read the target's keys and values, and the two projections
 // between the target's hidden size T and its own. Otherwise as Weights.
@@ -54,9 +59,9 @@ struct AssistantWeights {
   Weight post_projection;  // [T, H]
 };
 
-// As LoadWeights; also INVALID_ARGUMENT if the drafter does not fit `target`.
+// As LoadWeights, split as `target` is; also INVALID_ARGUMENT if the drafter does not fit it.
 absl::StatusOr<AssistantWeights> LoadAssistantWeights(const ModelFile& file,
-                                                      const TextConfig& target, Device& device);
+                                                      const ShardPlan& target, Device& device);
 
 }  // namespace facet
 

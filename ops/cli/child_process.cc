@@ -64,6 +64,10 @@ void ChildProcess::Terminate() {
   if (running()) kill(pid_, SIGTERM);
 }
 
+void ChildProcess::Kill() {
+  if (running()) kill(pid_, SIGKILL);
+}
+
 void ChildProcess::BlockingWait() {
   while (running() && waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }

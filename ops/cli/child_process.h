@@ -26,6 +26,8 @@ class ChildProcess {
   absl::StatusOr<std::string> BlockingStart();
   // Asks it to end (SIGTERM). Does nothing when it does not run.
   void Terminate();
+  // Ends it without asking (SIGKILL).
+  void Kill();
   // Waits until it has ended.
   void BlockingWait();
   // Whether `pid` is this one's; if so it is taken to have ended.

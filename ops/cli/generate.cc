@@ -16,10 +16,10 @@
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
+#include "ops/cli/local_group.h"
 #include "router/text/prompt_builder.h"
 #include "worker/engine.h"
 #include "worker/engine_options.h"
-#include "worker/model_flags.h"
 
 namespace facet {
 namespace {
@@ -146,7 +146,8 @@ class Generator {
 };
 
 absl::Status Run(const std::vector<absl::string_view>&) {
-  ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
+  ASSIGN_OR_RETURN(LocalModel local, LoadLocalModel());
+  LoadedModel& model = local.model;
   ASSIGN_OR_RETURN(auto served, DescribeLocally(model));
   ASSIGN_OR_RETURN(const auto adapter, BlockingLoadAdapterFromFlag(model));
   Engine engine(EngineOptionsFor(model), PartsOf(model));
@@ -162,7 +163,8 @@ absl::Status Run(const std::vector<absl::string_view>&) {
 
 const Command kGenerateCommand = {
     "generate", "prompts in, answers out, without a server",
-    "facet generate --model=PATH [--adapter=PATH]: JSON lines on stdin, each {\"tokens\":[...]}, "
+    "facet generate --model=PATH [--adapter=PATH] [--tp=1]: JSON lines on stdin, each "
+    "{\"tokens\":[...]}, "
     "{\"text\":\"...\"} "
     "or\n"
     "an OpenAI chat body (pictures, sounds and videos as data: URLs), with sampling fields "

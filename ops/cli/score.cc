@@ -9,8 +9,8 @@
 #include "ops/cli/command.h"
 #include "ops/cli/input_request.h"
 #include "ops/cli/json_lines.h"
+#include "ops/cli/local_group.h"
 #include "router/text/prompt_builder.h"
-#include "worker/model_flags.h"
 #include "worker/scorer.h"
 
 ABSL_FLAG(int, top, 0, "How many of the likeliest continuations to give at each position.");
@@ -55,7 +55,8 @@ std::vector<MediaItem> ItemsOf(const LoadedMedia* media, const std::vector<int>&
 absl::Status Run(const std::vector<absl::string_view>&) {
   const int top = absl::GetFlag(FLAGS_top);
   if (top < 0) return absl::InvalidArgumentError("--top is negative");
-  ASSIGN_OR_RETURN(LoadedModel model, LoadModelFromFlags());
+  ASSIGN_OR_RETURN(LocalModel local, LoadLocalModel());
+  LoadedModel& model = local.model;
   ASSIGN_OR_RETURN(const auto served, DescribeLocally(model));
   ASSIGN_OR_RETURN(const auto adapter, BlockingLoadAdapterFromFlag(model));
   const auto score_line = [&](const json::object& line) -> absl::Status {
@@ -78,7 +79,7 @@ absl::Status Run(const std::vector<absl::string_view>&) {
 
 const Command kScoreCommand = {
     "score", "how likely each token of a text is",
-    "facet score --model=PATH [--adapter=PATH] [--top=K]: JSON lines on stdin, each "
+    "facet score --model=PATH [--adapter=PATH] [--tp=1] [--top=K]: JSON lines on stdin, each "
     "{\"tokens\":[...]},\n"
     "{\"text\":\"...\"} or an OpenAI chat body, with pictures, sounds and videos as data: URLs.\n"
     "Nothing is generated. Gives a line\n"

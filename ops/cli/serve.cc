@@ -1,15 +1,12 @@
-#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +25,7 @@
 #include "ops/cli/child_process.h"
 #include "ops/cli/command.h"
 #include "ops/cli/free_port.h"
+#include "ops/cli/local_group.h"
 #include "worker/model_flags.h"
 
 ABSL_FLAG(int, workers, 1, "Worker processes.");
@@ -53,23 +51,6 @@ constexpr absl::Duration kBackoffMax = absl::Seconds(30);
 // One that ran this long was well; its next failure starts the backoff anew.
 constexpr absl::Duration kHealthyRun = absl::Minutes(1);
 
-std::string OwnFolder() {
-  char path[PATH_MAX];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
-  const std::string file(path, size > 0 ? size : 0);
-  return file.substr(0, file.rfind('/'));
-}
-
-// Beside this program where it is installed, or where the build puts it.
-absl::StatusOr<std::string> FindProgram(const std::string& name, const std::string& build_folder) {
-  const std::string folder = OwnFolder();
-  for (const std::string& path : {absl::StrCat(folder, "/", name),
-                                  absl::StrCat(folder, "/../../", build_folder, "/", name)}) {
-    if (access(path.c_str(), X_OK) == 0) return path;
-  }
-  return absl::NotFoundError(absl::StrCat(name, " is not beside facet in ", folder));
-}
-
 absl::StatusOr<int> PortIn(const std::string& ready_line, absl::string_view name) {
   ASSIGN_OR_RETURN(const boost::json::value ready, ParseJson(ready_line, "ready line"));
   const boost::json::value* port =
@@ -80,24 +61,55 @@ absl::StatusOr<int> PortIn(const std::string& ready_line, absl::string_view name
   return static_cast<int>(port->get_int64());
 }
 
-// A child and when to start it again.
+// A child and when to start it again. A worker may be a tensor-parallel group: its followers, then
+// its leader, started in this order and all ended when one of them ends.
 struct Supervised {
-  std::unique_ptr<ChildProcess> process;
+  std::vector<std::unique_ptr<ChildProcess>> processes;
+  ChildProcess& leader() { return *processes.back(); }
+  // Gives back the leader's first line.
+  absl::StatusOr<std::string> BlockingStart();
+  void BlockingKill();
+  bool Reap(pid_t pid);
+
   absl::Time started;
   absl::Time restart_at = absl::InfiniteFuture();
   absl::Duration backoff = kBackoffMin;
 };
 
+absl::StatusOr<std::string> Supervised::BlockingStart() {
+  started = absl::Now();
+  for (size_t i = 0; i + 1 < processes.size(); ++i) {
+    RETURN_IF_ERROR(processes[i]->BlockingStart().status());
+  }
+  absl::StatusOr<std::string> ready = leader().BlockingStart();
+  if (!ready.ok()) BlockingKill();
+  return ready;
+}
+
+void Supervised::BlockingKill() {
+  for (auto& process : processes) {
+    process->Kill();
+    process->BlockingWait();
+  }
+}
+
+bool Supervised::Reap(pid_t pid) {
+  const bool own = absl::c_any_of(processes, [pid](auto& process) { return process->Reap(pid); });
+  if (own) BlockingKill();
+  return own;
+}
+
 class Cluster {
  public:
+  ~Cluster() { Stop(); }
   absl::Status Start(const std::string& model);
   // Until SIGTERM or SIGINT; starts again what dies.
   void Supervise();
   void Stop();
 
  private:
-  absl::StatusOr<std::string> StartChild(const std::string& program,
-                                         const std::vector<std::string>& flags);
+  // Of the commands, the last is the one whose first line is given back.
+  absl::StatusOr<std::string> StartChild(std::vector<std::vector<std::string>> commands);
   void Reap();
   void RestartDue();
   absl::Duration UntilNextRestart() const;
@@ -105,19 +117,12 @@ class Cluster {
   std::vector<Supervised> children_;  // the workers, then the router
 };
 
-int ThreadsForEach(int workers) {
-  if (absl::GetFlag(FLAGS_threads) != 0) return absl::GetFlag(FLAGS_threads);
-  cpu_set_t set;
-  const int processors = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, processors / workers);
-}
-
-absl::StatusOr<std::string> Cluster::StartChild(const std::string& program,
-                                                const std::vector<std::string>& flags) {
-  std::vector<std::string> arguments = {program};
-  arguments.insert(arguments.end(), flags.begin(), flags.end());
-  children_.push_back({std::make_unique<ChildProcess>(arguments), absl::Now()});
-  return children_.back().process->BlockingStart();
+absl::StatusOr<std::string> Cluster::StartChild(std::vector<std::vector<std::string>> commands) {
+  Supervised& child = children_.emplace_back();
+  for (std::vector<std::string>& command : commands) {
+    child.processes.push_back(std::make_unique<ChildProcess>(std::move(command)));
+  }
+  return child.BlockingStart();
 }
 
 absl::Status Cluster::Start(const std::string& model) {
@@ -132,37 +137,37 @@ absl::Status Cluster::Start(const std::string& model) {
   for (int i = 0; i < workers; ++i) {
     const int port = absl::GetFlag(FLAGS_worker_port);
     const int metrics_port = absl::GetFlag(FLAGS_worker_metrics_port);
-    std::vector<std::string> flags = {
-        absl::StrCat("--model=", model), absl::StrCat("--port=", port == 0 ? 0 : port + i),
-        absl::StrCat("--metrics_port=", metrics_port <= 0 ? metrics_port : metrics_port + i),
-        absl::StrCat("--threads=", ThreadsForEach(workers))};
-    absl::c_copy(ModelFlagArguments(), std::back_inserter(flags));
-    flags.push_back(absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir)));
-    ASSIGN_OR_RETURN(const std::string ready, StartChild(worker_program, flags));
+    ASSIGN_OR_RETURN(
+        const std::string ready,
+        StartChild(GroupCommands(
+            worker_program, model, absl::StrCat("facet-", getpid(), "-", i),
+            ThreadsForEach(workers * absl::GetFlag(FLAGS_tp)),
+            {absl::StrCat("--port=", port == 0 ? 0 : port + i),
+             absl::StrCat("--metrics_port=", metrics_port <= 0 ? metrics_port : metrics_port + i),
+             absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir))})));
     ASSIGN_OR_RETURN(const int bound, PortIn(ready, "grpc_port"));
     // The router knows it by this port, so it comes back under the same.
-    children_.back().process->arguments()[2] = absl::StrCat("--port=", bound);
+    children_.back().leader().arguments()[2] = absl::StrCat("--port=", bound);
     addresses.push_back(absl::StrCat("127.0.0.1:", bound));
   }
   ASSIGN_OR_RETURN(
       const std::string ready,
-      StartChild(router_program,
-                 {absl::StrCat("--workers=", absl::StrJoin(addresses, ",")),
-                  absl::StrCat("--host=", absl::GetFlag(FLAGS_host)),
-                  absl::StrCat("--port=", absl::GetFlag(FLAGS_port)),
-                  absl::StrCat("--grpc_port=", absl::GetFlag(FLAGS_grpc_port)),
-                  absl::StrCat("--allowed_origins=", absl::GetFlag(FLAGS_allowed_origins)),
-                  absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir)),
-                  absl::StrCat("--allow_adapter_loading=",
-                               absl::GetFlag(FLAGS_allow_adapter_loading) ? "true" : "false"),
-                  absl::StrCat("--tenants=", absl::GetFlag(FLAGS_tenants)),
-                  absl::StrCat("--response_dir=", absl::GetFlag(FLAGS_response_dir))}));
+      StartChild({{router_program, absl::StrCat("--workers=", absl::StrJoin(addresses, ",")),
+                   absl::StrCat("--host=", absl::GetFlag(FLAGS_host)),
+                   absl::StrCat("--port=", absl::GetFlag(FLAGS_port)),
+                   absl::StrCat("--grpc_port=", absl::GetFlag(FLAGS_grpc_port)),
+                   absl::StrCat("--allowed_origins=", absl::GetFlag(FLAGS_allowed_origins)),
+                   absl::StrCat("--adapter_dir=", absl::GetFlag(FLAGS_adapter_dir)),
+                   absl::StrCat("--allow_adapter_loading=",
+                                absl::GetFlag(FLAGS_allow_adapter_loading) ? "true" : "false"),
+                   absl::StrCat("--tenants=", absl::GetFlag(FLAGS_tenants)),
+                   absl::StrCat("--response_dir=", absl::GetFlag(FLAGS_response_dir))}}));
   ASSIGN_OR_RETURN(const int http_port, PortIn(ready, "http_port"));
   ASSIGN_OR_RETURN(const int grpc_port, PortIn(ready, "grpc_port"));
   const std::string host =
       absl::GetFlag(FLAGS_host) == "0.0.0.0" ? "127.0.0.1" : absl::GetFlag(FLAGS_host);
-  children_.back().process->arguments()[3] = absl::StrCat("--port=", http_port);
-  children_.back().process->arguments()[4] = absl::StrCat("--grpc_port=", grpc_port);
+  children_.back().leader().arguments()[3] = absl::StrCat("--port=", http_port);
+  children_.back().leader().arguments()[4] = absl::StrCat("--grpc_port=", grpc_port);
   std::printf(
       "\nFacet serves %s on http://%s:%d (gRPC %d), with %d worker%s. Try:\n\n"
       "  curl -N http://%s:%d/v1/chat/completions -H 'Content-Type: application/json' \\\n"
@@ -196,11 +201,11 @@ absl::Duration Cluster::UntilNextRestart() const {
 void Cluster::Reap() {
   for (pid_t pid; (pid = waitpid(-1, nullptr, WNOHANG)) > 0;) {
     for (Supervised& child : children_) {
-      if (!child.process->Reap(pid)) continue;
+      if (!child.Reap(pid)) continue;
       if (absl::Now() - child.started > kHealthyRun) child.backoff = kBackoffMin;
       child.restart_at = absl::Now() + child.backoff;
       LogWarning("process ended, will be started again",
-                 {{"program", child.process->arguments()[0]},
+                 {{"program", child.leader().arguments()[0]},
                   {"pid", static_cast<int64_t>(pid)},
                   {"restart_in_ms", absl::ToInt64Milliseconds(child.backoff)}});
       child.backoff = std::min(2 * child.backoff, kBackoffMax);
@@ -212,8 +217,7 @@ void Cluster::RestartDue() {
   for (Supervised& child : children_) {
     if (child.restart_at > absl::Now()) continue;
     child.restart_at = absl::InfiniteFuture();
-    child.started = absl::Now();
-    if (absl::Status status = child.process->BlockingStart().status(); !status.ok()) {
+    if (absl::Status status = child.BlockingStart().status(); !status.ok()) {
       child.restart_at = absl::Now() + child.backoff;
       child.backoff = std::min(2 * child.backoff, kBackoffMax);
     }
@@ -223,9 +227,12 @@ void Cluster::RestartDue() {
 void Cluster::Stop() {
   // The router first, so that it takes no new requests while the workers finish theirs.
   for (auto child = children_.rbegin(); child != children_.rend(); ++child) {
-    child->process->Terminate();
+    child->leader().Terminate();
   }
-  for (Supervised& child : children_) child.process->BlockingWait();
+  for (Supervised& child : children_) {
+    child.leader().BlockingWait();
+    child.BlockingKill();  // followers: those that the leader has not stopped
+  }
 }
 
 absl::Status CheckPorts() {
@@ -254,6 +261,7 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
   if (const std::string assistant = LoadOptionsFromFlags().assistant; !assistant.empty()) {
     RETURN_IF_ERROR(ModelFile::Open(assistant).status());
   }
+  RETURN_IF_ERROR(CheckTp());
   RETURN_IF_ERROR(CheckPorts());
   sigset_t child_signal;
   sigemptyset(&child_signal);
@@ -270,13 +278,14 @@ absl::Status Run(const std::vector<absl::string_view>& arguments) {
 
 const Command kServeCommand = {
     "serve", "a router and workers on this machine",
-    "facet serve MODEL [--workers=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
+    "facet serve MODEL [--workers=1] [--tp=1] [--port=9379] [--grpc_port=9380] [--host=127.0.0.1]\n"
     "[--threads=N] [--kv_cache_mib=2048] [--kv_format=f32] [--kv_form=plain] [--assistant=FILE]\n"
     "[--worker_port=9381] [--worker_metrics_port=9391]\n"
     "[--allowed_origins=*] [--response_dir=FOLDER]: starts one router and the workers as processes "
     "of their own, starts\n"
     "again what dies, and stops all on Ctrl-C. MODEL is a GGUF file or a model folder.\n"
-    "Threads are for each worker; 0 shares the processors out.\n"
+    "Threads are for each process; 0 shares the processors out. --tp=2 makes each worker two\n"
+    "processes that share its work and memory.\n"
     "--adapter_dir=FOLDER: LoRA adapters, asked for as MODEL:NAME; --allow_adapter_loading lets\n"
     "clients load more.\n"
     "--tenants=FILE: API keys and limits; without it all may use it.\n"

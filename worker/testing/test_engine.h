@@ -25,6 +25,7 @@
 #include "worker/engine_options.h"
 #include "worker/loaded_model.h"
 #include "worker/testing/guessing_drafter.h"
+#include "worker/testing/thread_group.h"
 
 // An engine on a tiny random model, requests for it, and what it gives: for the tests of the
 // engine.
@@ -106,6 +107,7 @@ struct EngineShape {
   // What it pulls by, of a model's format; none: it pulls nothing.
   std::function<std::unique_ptr<PeerSource>(const PageFormat& format)> peers = {};
   bool real_clock = false;  // instead of now_ms
+  int ranks = 1;            // of the tensor-parallel group that computes
 };
 
 // Of a vocabulary that names the first 370 of the model's ids. Null without XGrammar.
@@ -129,9 +131,8 @@ class TestEngine {
     options.drafts_max = setup.drafts_max;
     if (setup.media) options.mmproj = "tests/testdata/golden/mmproj.gguf";
     options.tiers = setup.tiers;
-    auto loaded = LoadModel("tests/testdata/golden/model.gguf", options);
-    EXPECT_OK(loaded);
-    model = std::make_unique<LoadedModel>(*std::move(loaded));
+    group = std::make_unique<ThreadGroup>("tests/testdata/golden/model.gguf", options, setup.ranks);
+    model = &group->leader();
     for (const std::string& name : setup.adapters) {
       EXPECT_OK(model->adapters->BlockingLoad(name, adapter_path(name)));
     }
@@ -186,7 +187,8 @@ class TestEngine {
 
   std::atomic<int64_t> now_ms{0};
   std::shared_ptr<Results> results;  // shared with the engine's requests
-  std::unique_ptr<LoadedModel> model;
+  std::unique_ptr<ThreadGroup> group;
+  LoadedModel* model;  // of the group's leader
   absl::Mutex load_mutex;
   v1::Load last_load ABSL_GUARDED_BY(load_mutex);
   std::unique_ptr<GuessingDrafter> drafter;  // null without
