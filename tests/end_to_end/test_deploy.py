@@ -121,12 +121,10 @@ class EachOverlayTest(unittest.TestCase):
             known[program] = {word for word in text.split() if word.startswith("--")}
             self.assertIn("--port", known[program])
 
-        def check(overlay, _where, _spec, container):
+        def check(_overlay, _where, _spec, container):
             program = manifests.program_of(container)
             self.assertIsNotNone(program)
             unknown = set(manifests.flags_of(container)) - known[program]
-            if overlay == "multi-host" and "--tp_size" not in known["facet-worker"]:
-                unknown = {name for name in unknown if not name.startswith("--tp_")}
             self.assertEqual(unknown, set())
 
         self.for_each_container(check)
