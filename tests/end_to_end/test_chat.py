@@ -48,9 +48,13 @@ class Terminal:
         return shown
 
     def end(self):
-        """Ctrl-D; gives back the exit code."""
-        self.type("\x04")
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        """Ctrl-D; gives back the exit code. libedit writes its prompt first and reads single keys
+        then, so one that comes in between is lost; it is typed until it is heard."""
+        def ended():
+            self.type("\x04")
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            return [status] if pid else None
+        return os.waitstatus_to_exitcode(cluster.wait_until(ended, "the chat to end")[0])
 
     def kill(self):
         try:
