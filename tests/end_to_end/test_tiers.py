@@ -80,7 +80,7 @@ class TiersTest(unittest.TestCase):
         self.start()
         self.ask(prompt(0))
         self.assert_cached(prompt(1), "device")
-        self.push_out(3)
+        self.push_out(9)  # What was asked for twice stays for two turnovers longer.
         self.assert_cached(prompt(1), "host")
         self.ask(prompt(1))
         self.assert_cached(prompt(2), "device")
@@ -104,7 +104,7 @@ class TiersTest(unittest.TestCase):
         self.ask(prompt(0))
         # The prompt's pages with one of the answer; of sliding layers two windows and what is before.
         cluster.wait_until(lambda: self.pages_on_disk("full") >= 62
-                           and self.pages_on_disk("sliding") >= 7, "the pages to be on disk")
+                           and self.pages_on_disk("sliding") >= 13, "the pages to be on disk")
         self.end("kill")
         self.start(disk)
         self.assert_cached(prompt(1), "disk")
