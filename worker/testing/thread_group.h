@@ -21,23 +21,21 @@ namespace facet::testing {
 // processes: rank 0 is the test's, the others follow until this ends. With one rank, just a model.
 class ThreadGroup {
  public:
-  ThreadGroup(const std::string& path, LoadOptions options, int size) {
-    const int segment = size == 1 ? -1 : MakeSharedSegment(size).value();
+  ThreadGroup(const std::string& path, LoadOptions options, int size)
+      : segment_(size == 1 ? -1 : MakeSharedSegment(size).value()) {
     for (int rank = 1; rank < size; ++rank) {
-      followers_.emplace_back([=] {
+      followers_.emplace_back([=, segment = segment_] {
         LoadedModel follower = Load(path, options, segment, rank, size);
         CHECK_OK(BlockingFollow(follower));
       });
     }
-    leader_ = std::make_unique<LoadedModel>(Load(path, options, segment, 0, size));
-    // Others may still map it; the barrier says that they have.
-    CHECK_OK(leader_->collective->Barrier());
-    if (segment >= 0) close(segment);
+    leader_ = std::make_unique<LoadedModel>(Load(path, options, segment_, 0, size));
     LeadGroup(*leader_);
   }
   ~ThreadGroup() {
     leader_ = nullptr;
     for (std::thread& follower : followers_) follower.join();
+    if (segment_ >= 0) close(segment_);
   }
 
   LoadedModel& leader() { return *leader_; }
@@ -48,11 +46,10 @@ class ThreadGroup {
     if (size > 1) {
       options.collective = MakeSharedMemoryCollective(segment, rank, size, {}).value();
     }
-    LoadedModel model = LoadModel(path, options).value();
-    if (rank != 0) CHECK_OK(model.collective->Barrier());
-    return model;
+    return LoadModel(path, options).value();
   }
 
+  const int segment_;  // A descriptor, or -1.
   std::vector<std::thread> followers_;
   std::unique_ptr<LoadedModel> leader_;
 };
