@@ -47,15 +47,6 @@ class Terminal:
         shown, self._shown = self._shown[:at], self._shown[at:]
         return shown
 
-    def end(self):
-        """Ctrl-D; gives back the exit code. libedit writes its prompt first and reads single keys
-        then, so one that comes in between is lost; it is typed until it is heard."""
-        def ended():
-            self.type("\x04")
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            return [status] if pid else None
-        return os.waitstatus_to_exitcode(cluster.wait_until(ended, "the chat to end")[0])
-
     def kill(self):
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -113,4 +104,3 @@ class TerminalTest(unittest.TestCase):
         terminal.read_until("> ")
         cluster.wait_until(lambda: router.metric("facet_requests_running") == 0,
                            "the answer to end at the router")
-        self.assertEqual(terminal.end(), 0)
