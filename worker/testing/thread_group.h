@@ -38,7 +38,7 @@ class ThreadGroup {
     if (segment_ >= 0) close(segment_);
   }
 
-  LoadedModel& leader() { return *leader_; }
+  LoadedModel& leader() const { return *leader_; }
 
  private:
   static LoadedModel Load(const std::string& path, LoadOptions options, int segment, int rank,
